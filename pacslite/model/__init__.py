@@ -1,0 +1,1 @@
+"""The words of the domain: UIDs, AE titles, attributes, statuses and errors; no input or output."""
