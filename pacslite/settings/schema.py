@@ -1,0 +1,312 @@
+"""Every setting of a node, with its default, its bounds and what it means.
+
+`config/pacslite.yaml` and `docs/configuration.md` say the same; tests hold the three together.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pacslite.model.instances import DuplicatePolicy
+from pacslite.settings.values import (
+    GIB,
+    KIB,
+    MIB,
+    AeTitle,
+    Bytes,
+    BytesOrZero,
+    Count,
+    Flag,
+    Folder,
+    FolderName,
+    Host,
+    KeyedError,
+    ListenPort,
+    Network,
+    PeerName,
+    Port,
+    Seconds,
+    ThreadCount,
+    Uid,
+    is_loopback,
+    require_unique,
+)
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+
+class Listener(Section):
+    """An address that the node accepts associations on."""
+
+    host: Host = Field(
+        default="127.0.0.1",
+        description="Host name or IP address to bind; `0.0.0.0` or `::` binds every interface.",
+    )
+    port: ListenPort = Field(
+        default=11112, description="TCP port, 0 to 65535; 0 lets the system choose a free one."
+    )
+
+
+class ArchiveSettings(Section):
+    """An archive: a store of files and its index, apart from every other archive of the node."""
+
+    name: FolderName = Field(
+        default="main",
+        description="Names the archive's folder: 1 to 32 of a-z, 0-9 and hyphen.",
+    )
+    ae_titles: list[AeTitle] = Field(
+        default=[],
+        description="Called AE titles that lead to this archive. Empty (one archive only): the node's own.",
+    )
+    duplicate_policy: DuplicatePolicy = Field(
+        default=DuplicatePolicy.KEEP_FIRST,
+        description="What happens when a SOP Instance UID arrives again with other content. "
+        "`keep-first`: the newcomer is kept aside as a conflict; `replace-same-source`: a resend from the "
+        "same calling AE title replaces, the old version is kept aside; `replace`: any newcomer replaces; "
+        "`refuse`: the sender gets status 0111.",
+    )
+    accept_unknown_sop_classes: Flag = Field(
+        default=False, description="Also accept storage of SOP classes that the node does not know."
+    )
+    private_transfer_syntaxes: list[Uid] = Field(
+        default=[],
+        description="UIDs of private transfer syntaxes to accept; their data sets are stored as they came.",
+    )
+    index_url: str | None = Field(
+        default=None,
+        repr=False,
+        pattern=r"^[a-z][a-z0-9+]*://",
+        description="SQLAlchemy URL of the index. Null: SQLite in the data folder.",
+    )
+
+    def titles(self, settings: "Settings") -> list[str]:
+        """Return the called AE titles that lead to this archive of the node with `settings`."""
+        return list(self.ae_titles) or [settings.ae_title]
+
+
+class AdmissionSettings(Section):
+    """Who may associate with the node, and under which called AE title."""
+
+    accept_any_called_ae: Flag | None = Field(
+        default=None,
+        description="Whether associations for an AE title that no archive has reach the first archive. "
+        "Null: true exactly when every listener is on loopback and `peers` is empty.",
+    )
+    allow_unknown_peers: Flag | None = Field(
+        default=None,
+        description="Whether AE titles and addresses that `peers` does not list may associate. "
+        "Null: true exactly when every listener is on loopback and `peers` is empty.",
+    )
+    ignore_ae_title_case: Flag = Field(
+        default=False,
+        description="Whether `Ct1` and `CT1` are the same AE title; in the standard they are not.",
+    )
+
+
+class PeerSettings(Section):
+    """Another application entity that the node knows."""
+
+    name: PeerName = Field(description="What commands call this peer, 1 to 80 characters.")
+    ae_title: AeTitle = Field(description="The peer's AE title, 1 to 16 characters.")
+    host: Host = Field(description="Host name or IP address; the peer may also call from it.")
+    port: Port = Field(default=104, description="The TCP port that the peer listens on, 1 to 65535.")
+    addresses: list[Network] = Field(
+        default=[],
+        description="Further IP addresses or blocks (`10.0.0.0/24`) that the peer may call from.",
+    )
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.ae_title}@{host}:{self.port}"
+
+
+class AssociationSettings(Section):
+    """Limits and timers of associations."""
+
+    max_associations: Count = Field(
+        default=200, description="Associations at a time; one more is rejected as transient (2, 3, 2)."
+    )
+    max_half_open: Count = Field(
+        default=500, description="Connections at a time that have not negotiated yet; counted apart."
+    )
+    max_pdu_bytes: int = Field(
+        default=128 * KIB,
+        strict=True,
+        ge=4 * KIB,
+        le=16 * MIB,
+        description="The largest P-DATA-TF PDU that the node announces it takes, in bytes, 4096 to 16777216.",
+    )
+    artim_seconds: Seconds = Field(
+        default=10.0,
+        description="How long a connection may take to ask for an association, and to close after one.",
+    )
+    idle_seconds: Seconds = Field(
+        default=300.0,
+        description="How long an association may stay without any request before it is aborted.",
+    )
+    dimse_seconds: Seconds = Field(
+        default=60.0,
+        description="How long a message may pause between two fragments, or a response be awaited.",
+    )
+    minimum_receive_bytes_per_second: Bytes = Field(
+        default=1000,
+        description="A message that arrives slower than this on average is aborted, in bytes a second.",
+    )
+    drain_seconds: Seconds = Field(
+        default=20.0, description="How long associations may finish after SIGTERM before they are aborted."
+    )
+    connect_seconds: Seconds = Field(
+        default=10.0, description="How long connecting to a peer may take when the node is the one who asks."
+    )
+
+
+class StorageSettings(Section):
+    """Limits of the store and how it writes."""
+
+    reserve_bytes: BytesOrZero = Field(
+        default=GIB,
+        description="Free space that stays free, in bytes; below it a C-STORE gets A700. 0 keeps none.",
+    )
+    max_open_bytes: Bytes = Field(
+        default=16 * GIB,
+        description="Bytes of unfinished receipts at a time, over all associations; beyond it A700.",
+    )
+    max_object_bytes: Bytes = Field(
+        default=16 * GIB, description="Size of one data set, in bytes; a larger one gets A700."
+    )
+    max_inflated_bytes: Bytes = Field(
+        default=GIB,
+        description="How far a deflated data set is inflated to read its header, in bytes; beyond it A700.",
+    )
+    disk_threads: ThreadCount = Field(default=4, description="Threads that write and sync files, 1 to 64.")
+    segment_files: Count = Field(
+        default=256, description="Files that are made ahead in each folder of the store."
+    )
+    chunk_pool_bytes: int = Field(
+        default=16 * MIB,
+        strict=True,
+        ge=2 * MIB,
+        description="Memory for data on its way to the disk, in bytes, at least 2097152.",
+    )
+    sync_interval_bytes: Bytes = Field(
+        default=16 * MIB, description="A large instance is synced each time so many bytes of it are written."
+    )
+    allow_unsafe_filesystem: Flag = Field(
+        default=False,
+        description="Start although the data folder's file system is not known to keep what it synced.",
+    )
+    keep_unparsable: Flag = Field(
+        default=False,
+        description="Keep a data set that was refused as unparsable (C000) aside for inspection.",
+    )
+
+    @model_validator(mode="after")
+    def _check_object_fits(self) -> Self:
+        if self.max_object_bytes > self.max_open_bytes:
+            raise KeyedError(
+                "storage.max_object_bytes",
+                "is larger than storage.max_open_bytes, so no such object could arrive",
+            )
+        return self
+
+
+class IndexSettings(Section):
+    """How the index is written and read."""
+
+    max_group_count: Count = Field(default=64, description="Receipts that share one durable commit at most.")
+    checkpoint_wal_bytes: Bytes = Field(
+        default=4 * MIB,
+        description="SQLite only: size of the write-ahead log that starts a checkpoint, in bytes.",
+    )
+    busy_seconds: Seconds = Field(
+        default=10.0, description="How long a locked database is waited for before the sender gets A700."
+    )
+    reader_count: ThreadCount = Field(default=4, description="Connections that read at a time, 1 to 64.")
+
+
+class LoggingSettings(Section):
+    """What the node says on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least level that is written; `info` and above hold no patient data."
+    )
+    format: Literal["text", "json"] = Field(
+        default="text", description="`text` for people, `json` for one JSON object per line."
+    )
+
+
+class Settings(Section):
+    """All settings of a node."""
+
+    data_folder: Folder = Field(
+        default=Path("data"),
+        description="Folder of the archives; a relative path starts at the working directory.",
+    )
+    node_name: FolderName = Field(
+        default="node1",
+        description="Names this node among those that share archives: 1 to 32 of a-z, 0-9 and hyphen.",
+    )
+    ae_title: AeTitle = Field(default="PACSLITE", description="The node's own AE title, 1 to 16 characters.")
+    listen: list[Listener] = Field(
+        default=[Listener()], min_length=1, description="The addresses that the node accepts associations on."
+    )
+    archives: list[ArchiveSettings] = Field(
+        default=[ArchiveSettings()], min_length=1, description="The archives; the first one is the default."
+    )
+    admission: AdmissionSettings = Field(default=AdmissionSettings(), description="Who may associate.")
+    peers: list[PeerSettings] = Field(default=[], description="The application entities that the node knows.")
+    association: AssociationSettings = Field(
+        default=AssociationSettings(), description="Limits and timers of associations."
+    )
+    storage: StorageSettings = Field(default=StorageSettings(), description="Limits of the store.")
+    index: IndexSettings = Field(default=IndexSettings(), description="How the index is written and read.")
+    logging: LoggingSettings = Field(default=LoggingSettings(), description="What goes to standard error.")
+
+    @property
+    def is_loopback_only(self) -> bool:
+        """Whether only this machine can reach the node."""
+        return all(is_loopback(listener.host) for listener in self.listen)
+
+    @property
+    def accepts_any_called_ae(self) -> bool:
+        """Whether associations for an AE title that no archive has reach the first archive."""
+        return _choose(self.admission.accept_any_called_ae, otherwise=self._is_private)
+
+    @property
+    def accepts_unknown_peers(self) -> bool:
+        """Whether AE titles and addresses that `peers` does not list may associate."""
+        return _choose(self.admission.allow_unknown_peers, otherwise=self._is_private)
+
+    @property
+    def _is_private(self) -> bool:
+        return self.is_loopback_only and not self.peers
+
+    @model_validator(mode="after")
+    def _check_names_are_unique(self) -> Self:
+        require_unique("archives", "name", [archive.name for archive in self.archives])
+        require_unique("peers", "name", [peer.name for peer in self.peers])
+        titles = [title for archive in self.archives for title in archive.titles(self)]
+        if self.admission.ignore_ae_title_case:
+            titles = [title.upper() for title in titles]
+        require_unique("archives", "AE title", titles)
+        return self
+
+    @model_validator(mode="after")
+    def _check_strangers_are_meant(self) -> Self:
+        if not (self.is_loopback_only or self.peers or self.admission.allow_unknown_peers):
+            exposed = next(listener.host for listener in self.listen if not is_loopback(listener.host))
+            raise KeyedError(
+                "listen",
+                f"{exposed} can be reached from other machines: list `peers`, or set "
+                "admission.allow_unknown_peers to true to let anyone in",
+            )
+        return self
+
+
+def _choose(choice: bool | None, *, otherwise: bool) -> bool:  # noqa: FBT001 - the setting as it stands
+    return otherwise if choice is None else choice
