@@ -72,25 +72,31 @@ def read_file(path: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigurationError(f"{path}: cannot be read: {reason}") from None
-    loader = yaml.SafeLoader(text)
+    document = Document(sources={(): str(path)})
     try:
-        node = loader.get_single_node()
-        document = Document(sources={(): str(path)})
-        if node is None:
-            return document
-        _note_lines(document, node, (), ())
-        values = loader.construct_document(node)
+        values = _construct(text, document)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigurationError(f"{path}{line}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(f"{path}: not valid YAML: {error}") from None
-    finally:
-        loader.dispose()
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path}: expected keys with values, such as `ae_title: PACSLITE`")
     document.values = _without_empty_sections(values)
     return document
+
+
+def _construct(text: str, document: Document) -> Any:
+    """Return the value that the YAML `text` describes, after noting its lines in `document`."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        _note_lines(document, node, (), ())
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def _without_empty_sections(values: dict[Any, Any]) -> dict[str, Any]:
@@ -143,8 +149,11 @@ def variable_name(key: str) -> str:
 def _add_variable(document: Document, variable: str, text: str) -> None:
     source = f"environment variable {variable}"
     path = tuple(variable.removeprefix(ENVIRONMENT_PREFIX).lower().split(NESTING))
+    if len(path) > 1 and is_container(path[0], lists_only=True):
+        document.problems.append(f"{source}: give {variable_name(path[0])} the whole list, as YAML")
+        return
     field = find_field(path)
-    if field is None or (len(path) > 1 and is_container(path[0], lists_only=True)):
+    if field is None:
         key = nearest_key(path)
         hint = f"; did you mean {variable_name(key)}?" if key and "[]" not in key else ""
         document.problems.append(f"{source}: there is no such setting{hint}")

@@ -2,8 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Sequence
-from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -83,5 +82,13 @@ def all_keys(section: type[Section] = Settings, prefix: str = "") -> Iterator[tu
 
 def is_text(field: FieldInfo) -> bool:
     """Whether the field takes text as it stands, so that an environment variable needs no quotes for it."""
-    kinds = [kind for kind in (get_args(field.annotation) or [field.annotation]) if kind is not NoneType]
-    return not is_list(field.annotation) and not any(kind in (bool, int, float) for kind in kinds)
+    return not is_list(field.annotation) and not {bool, int, float}.intersection(
+        _plain_types(field.annotation)
+    )
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    if get_origin(annotation) is Annotated:
+        return {get_args(annotation)[0]}
+    parts = get_args(annotation)
+    return set().union(*(_plain_types(part) for part in parts)) if parts else {annotation}

@@ -23,6 +23,7 @@ _EXPECTED: Final = {
     "model_type": "expected keys with values",
     "path_type": "expected the path of a folder",
     "missing": "is missing",
+    "invalid_key": "a key is a word",
     "too_short": "expected at least one item",
 }
 _SECRET_KEYS: Final = frozenset({"index_url"})
@@ -59,7 +60,7 @@ def load_settings(
     ConfigurationError
         When anything is wrong; the text names file and line or variable, key, and the nearest right key.
     """
-    document = read_file(path) if path else Document(sources={(): "settings"})
+    document = read_file(path) if path else Document()
     add_environment(document, environ or {})
     for key, value in (overrides or {}).items():
         _override(document, key, value)
@@ -96,7 +97,8 @@ def _describe(error: ErrorDetails, document: Document) -> str:
     if error["type"] in _EXPECTED:
         message = _EXPECTED[error["type"]]
     else:
-        message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        message = error["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should be", "expected").replace("String should", "should")
     return f"{where}: {message}{_shown(path, error)}"
 
 
@@ -110,7 +112,11 @@ def _hint(path: KeyPath) -> str:
 def _shown(path: KeyPath, error: ErrorDetails) -> str:
     """Say what stood there, unless it is long, secret or in the message already."""
     value = error["input"]
-    if error["type"] == "missing" or isinstance(value, dict | list) or _SECRET_KEYS.intersection(path):
+    if (
+        error["type"] in ("missing", "invalid_key")
+        or isinstance(value, dict | list)
+        or _SECRET_KEYS.intersection(path)
+    ):
         return ""
     shown = repr(value) if value is not None else "nothing"
     return f", not {shown}" if len(shown) <= _SHOWN_LENGTH and shown not in error["msg"] else ""

@@ -275,12 +275,14 @@ class Settings(Section):
     @property
     def accepts_any_called_ae(self) -> bool:
         """Whether associations for an AE title that no archive has reach the first archive."""
-        return _choose(self.admission.accept_any_called_ae, otherwise=self._is_private)
+        choice = self.admission.accept_any_called_ae
+        return self._is_private if choice is None else choice
 
     @property
     def accepts_unknown_peers(self) -> bool:
         """Whether AE titles and addresses that `peers` does not list may associate."""
-        return _choose(self.admission.allow_unknown_peers, otherwise=self._is_private)
+        choice = self.admission.allow_unknown_peers
+        return self._is_private if choice is None else choice
 
     @property
     def _is_private(self) -> bool:
@@ -306,7 +308,3 @@ class Settings(Section):
                 "admission.allow_unknown_peers to true to let anyone in",
             )
         return self
-
-
-def _choose(choice: bool | None, *, otherwise: bool) -> bool:  # noqa: FBT001 - the setting as it stands
-    return otherwise if choice is None else choice
