@@ -1,0 +1,1 @@
+"""Durable files: segments, Part 10 heads, disk threads, recovery."""
