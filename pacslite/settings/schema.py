@@ -47,9 +47,7 @@ class Listener(Section):
         default="127.0.0.1",
         description="Host name or IP address to bind; `0.0.0.0` or `::` binds every interface.",
     )
-    port: ListenPort = Field(
-        default=11112, description="TCP port, 0 to 65535; 0 lets the system choose a free one."
-    )
+    port: ListenPort = Field(default=11112, description="TCP port; 0 lets the system choose a free one.")
 
 
 class ArchiveSettings(Section):
@@ -114,7 +112,7 @@ class PeerSettings(Section):
     name: PeerName = Field(description="What commands call this peer, 1 to 80 characters.")
     ae_title: AeTitle = Field(description="The peer's AE title, 1 to 16 characters.")
     host: Host = Field(description="Host name or IP address; the peer may also call from it.")
-    port: Port = Field(default=104, description="The TCP port that the peer listens on, 1 to 65535.")
+    port: Port = Field(default=104, description="The TCP port that the peer listens on.")
     addresses: list[Network] = Field(
         default=[],
         description="Further IP addresses or blocks (`10.0.0.0/24`) that the peer may call from.",
@@ -139,7 +137,7 @@ class AssociationSettings(Section):
         strict=True,
         ge=4 * KIB,
         le=16 * MIB,
-        description="The largest P-DATA-TF PDU that the node announces it takes, in bytes, 4096 to 16777216.",
+        description="The largest P-DATA-TF PDU that the node announces it takes, in bytes.",
     )
     artim_seconds: Seconds = Field(
         default=10.0,
@@ -183,7 +181,7 @@ class StorageSettings(Section):
         default=GIB,
         description="How far a deflated data set is inflated to read its header, in bytes; beyond it A700.",
     )
-    disk_threads: ThreadCount = Field(default=4, description="Threads that write and sync files, 1 to 64.")
+    disk_threads: ThreadCount = Field(default=4, description="Threads that write and sync files.")
     segment_files: Count = Field(
         default=256, description="Files that are made ahead in each folder of the store."
     )
@@ -191,7 +189,7 @@ class StorageSettings(Section):
         default=16 * MIB,
         strict=True,
         ge=2 * MIB,
-        description="Memory for data on its way to the disk, in bytes, at least 2097152.",
+        description="Memory for data on its way to the disk, over all associations, in bytes.",
     )
     sync_interval_bytes: Bytes = Field(
         default=16 * MIB, description="A large instance is synced each time so many bytes of it are written."
@@ -226,7 +224,7 @@ class IndexSettings(Section):
     busy_seconds: Seconds = Field(
         default=10.0, description="How long a locked database is waited for before the sender gets A700."
     )
-    reader_count: ThreadCount = Field(default=4, description="Connections that read at a time, 1 to 64.")
+    reader_count: ThreadCount = Field(default=4, description="Connections that read at a time.")
 
 
 class LoggingSettings(Section):

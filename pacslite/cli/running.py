@@ -1,0 +1,117 @@
+"""A node in the foreground of a process: from start to drain, driven by signals."""
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from pacslite.cli.exits import ExitCode, ListenError
+from pacslite.model.errors import ConfigurationError
+from pacslite.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from pacslite.node import Node
+
+logger = structlog.get_logger(__name__)
+
+_BIND_ERRORS: Final = {
+    errno.EADDRINUSE: "the address is in use by another process",
+    errno.EADDRNOTAVAIL: "this machine does not have the address",
+    errno.EACCES: "a port below 1024 needs a privilege, docs/operations.md says how to give it",
+}
+
+
+class _StopSignals:
+    """The first signal asks for an end, the second one insists."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insisted = asyncio.Event()
+
+    def note(self) -> None:
+        (self.insisted if self.asked.is_set() else self.asked).set()
+
+
+class _PeerReload:
+    """Reads the settings again, off the event loop, when SIGHUP asks for it."""
+
+    def __init__(self, node: "Node", load: Callable[[], Settings]) -> None:
+        self._node = node
+        self._load = load
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def request(self) -> None:
+        task = asyncio.create_task(self._reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self) -> None:
+        try:
+            settings = await asyncio.to_thread(self._load)
+        except ConfigurationError as error:
+            logger.error("peers.kept", reason=str(error))  # noqa: TRY400 - a traceback tells no more
+            return
+        self._node.reload_peers(settings)
+        logger.info("peers.reloaded", count=len(settings.peers))
+
+
+async def run_until_stopped(
+    node: "Node", load: Callable[[], Settings], announce: Callable[[list[tuple[str, int]]], None]
+) -> ExitCode:
+    """Start `node`, `announce` its addresses, and run it until SIGTERM or SIGINT.
+
+    The first signal drains it, a second one ends it at once. SIGHUP: it takes the peers that `load` returns.
+
+    Raises
+    ------
+    ListenError
+        When an address cannot be bound.
+    """
+    loop = asyncio.get_running_loop()
+    signals = _StopSignals()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.note)
+    is_complete = await _complete_unless(signals.insisted, _start(node))
+    try:
+        if is_complete:
+            loop.add_signal_handler(signal.SIGHUP, _PeerReload(node, load).request)
+            announce(node.addresses)
+            await signals.asked.wait()
+            is_complete = await _complete_unless(signals.insisted, node.drain())
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        await node.stop()
+    return ExitCode.OK if is_complete else ExitCode.INTERRUPTED
+
+
+async def _start(node: "Node") -> None:
+    try:
+        await node.start()
+    except socket.gaierror as error:
+        raise ListenError(f"cannot listen: {error.strerror}") from error
+    except OSError as error:
+        reason = _BIND_ERRORS.get(error.errno or 0)
+        if reason is None or error.filename is not None:
+            raise
+        raise ListenError(f"cannot listen: {reason} ({error.strerror})") from error
+
+
+async def _complete_unless(event: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Await `work`, or cancel it once `event` is set; return whether it came to its end."""
+    working = asyncio.ensure_future(work)
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        is_complete = working.done()
+        working.cancel()
+    if is_complete:
+        working.result()
+    else:
+        await asyncio.gather(working, return_exceptions=True)
+    return is_complete
