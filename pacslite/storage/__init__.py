@@ -1,1 +1,1 @@
-"""Durable files: segments, Part 10 heads, disk threads, recovery."""
+"""Durable files: segments made ahead of use, disk threads, one sync, the folder's lock."""

@@ -1,0 +1,312 @@
+"""One association's messages: requests are served in order, responses find who waits for them."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from pacslite.dimse.assembly import InvalidMessageError, MessageAssembler
+from pacslite.dimse.commands import (
+    Command,
+    CommandField,
+    InvalidCommandError,
+    encode_response,
+)
+from pacslite.dimse.sinks import DataSink, MemorySink
+from pacslite.model.errors import AssociationAbortedError, RefusedError
+from pacslite.model.statuses import Status, StatusReport
+from pacslite.settings.schema import AssociationSettings
+from pacslite.upperlayer.connection import Connection
+from pacslite.upperlayer.machine import Ending
+from pacslite.upperlayer.negotiation import AcceptedContext, Terms
+from pacslite.upperlayer.pdu import AbortReason, AbortSource, p_data_pdus
+from pacslite.upperlayer.timers import LazyTimer
+
+log = structlog.get_logger(__name__)
+
+MAX_WAITING_REQUESTS: Final = 4
+"""A peer may have one request outstanding (PS3.7 D.3.3.3); one that pipelines is read this far ahead."""
+
+MAX_RESPONSE_DATA_SET_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Request:
+    """A request of the peer's, and what its service needs to serve it."""
+
+    session: "Session"
+    context: AcceptedContext
+    command: Command
+    sink: DataSink | None = None
+
+
+class Server(Protocol):
+    """Serves requests; see `dispatch.Dispatcher`."""
+
+    def open_sink(self, request: Request) -> DataSink:
+        """Return where the request's data set goes."""
+
+    async def serve(self, request: Request) -> StatusReport:
+        """Do what the request asks and return the final status."""
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A request of ours that waits for its response."""
+
+    response: asyncio.Future[tuple[Command, bytes]]
+    sink: MemorySink | None = None
+
+
+class Session:
+    """The user of an established association (PS3.7 7).
+
+    Parameters
+    ----------
+    connection, terms
+        The association.
+    association_id
+        For log lines and provenance.
+    settings
+        DIMSE timer and minimum rate.
+    server
+        Serves the peer's requests; None refuses them all.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        terms: Terms,
+        association_id: str,
+        settings: AssociationSettings,
+        server: Server | None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.connection = connection
+        self.terms = terms
+        self.association_id = association_id
+        self._settings = settings
+        self._server = server
+        self._assembler = MessageAssembler(self)
+        self._watch = LazyTimer(loop, self._check_progress)
+        self._received_bytes = 0
+        self._watched_bytes = 0
+        self._open_request: Request | None = None
+        self._open_exchange: tuple[_Exchange, Command] | None = None
+        self._waiting: deque[Request] = deque()
+        self._serving: asyncio.Task[None] | None = None
+        self._exchanges: dict[int, _Exchange] = {}
+        self._last_message_id = 0
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+        self._release_asked = False
+        self.closed: asyncio.Future[Ending | None] = loop.create_future()
+
+    # What the upper layer reports
+
+    def receive_buffer(self) -> memoryview | None:
+        """Return the memory of the data set under way, if it has any."""
+        return self._assembler.sink.buffer() if self._assembler.sink is not None else None
+
+    def buffer_filled(self, received_bytes: int) -> None:
+        """Pass on how much of that memory is in use."""
+        if self._assembler.sink is not None:
+            self._assembler.sink.filled(received_bytes)
+
+    def fragment_received(
+        self, context_id: int, control: int, piece: memoryview, *, is_whole: bool, is_own: bool
+    ) -> None:
+        """Put messages together; what makes none ends the association."""
+        if not self._assembler.is_message_open:
+            if context_id not in self.terms.contexts:
+                self._abort_as_provider(f"presentation context {context_id} was not accepted")
+                return
+            self._watched_bytes = self._received_bytes
+            self._watch.start(self._settings.dimse_seconds)
+        self._received_bytes += len(piece)
+        try:
+            self._assembler.take(context_id, control, piece, is_whole=is_whole, is_own=is_own)
+        except InvalidMessageError as error:
+            self._abort_as_provider(str(error))
+            return
+        if not self._assembler.is_message_open:
+            self._watch.stop()
+
+    def release_indication(self) -> None:
+        """Answer once the requests that came before are served."""
+        self._release_asked = True
+        if self._serving is None:
+            self._release()
+
+    def release_confirmation(self) -> None:
+        """Take note that the association has ended well."""
+        self._end(None)
+
+    def writing_paused(self) -> None:
+        """Let `drain` wait."""
+        self._may_write.clear()
+
+    def writing_resumed(self) -> None:
+        """Let `drain` return."""
+        self._may_write.set()
+
+    def ended(self, ending: Ending) -> None:
+        """Forget what is half received; what is wholly received is still served, without an answer."""
+        log.info("association.aborted", association=self.association_id, why=ending.description)
+        self._end(ending)
+
+    def _end(self, ending: Ending | None) -> None:
+        self._watch.close()
+        self._may_write.set()
+        if self._assembler.sink is not None:
+            self._assembler.sink.abort()
+            self._assembler.sink = None
+        for request in self._waiting:
+            if request.sink is not None:
+                request.sink.abort()
+        self._waiting.clear()
+        for exchange in self._exchanges.values():
+            if not exchange.response.done():
+                why = ending.description if ending is not None else "the association was released"
+                exchange.response.set_exception(AssociationAbortedError(why))
+        self._exchanges.clear()
+        if not self.closed.done():
+            self.closed.set_result(ending)
+
+    def _release(self) -> None:
+        log.info("association.released", association=self.association_id)
+        self.connection.respond_to_release()
+        self._end(None)
+
+    def _abort_as_provider(self, why: str) -> None:
+        self.connection.abort(why, AbortSource.SERVICE_PROVIDER, AbortReason.INVALID_PARAMETER_VALUE)
+
+    def _check_progress(self) -> None:
+        least = self._settings.minimum_receive_bytes_per_second * self._settings.dimse_seconds
+        came = self._received_bytes - self._watched_bytes
+        if came < least and not self.connection.is_reading_held:
+            self.connection.abort("a message did not come on in time")
+            return
+        self._watched_bytes = self._received_bytes
+        self._watch.start(self._settings.dimse_seconds)
+
+    # Messages
+
+    def command_received(self, context_id: int, command: Command) -> DataSink | None:
+        """Sort a command: a response of the peer's, a cancellation, or a request."""
+        if command.is_response:
+            return self._response_received(command)
+        if command.field == CommandField.C_CANCEL_RQ:
+            return None  # no operation that could be cancelled is under way (PS3.7 9.3.2.3.2)
+        _ = command.message_id  # a request that cannot be answered ends the association
+        request = Request(self, self.terms.contexts[context_id], command)
+        if not command.has_data_set:
+            self._enqueue(request)
+            return None
+        self._open_request = request
+        request.sink = self._server.open_sink(request) if self._server is not None else MemorySink(0)
+        return request.sink
+
+    def data_set_received(self) -> None:
+        """Serve the request, or hand over the response, whose data set is complete."""
+        if self._open_request is not None:
+            request, self._open_request = self._open_request, None
+            self._enqueue(request)
+        elif self._open_exchange is not None:
+            (exchange, command), self._open_exchange = self._open_exchange, None
+            self._respond_locally(exchange, command)
+
+    def _response_received(self, command: Command) -> DataSink | None:
+        exchange = self._exchanges.get(command.message_id_responded_to)
+        if exchange is None:
+            raise InvalidCommandError("a response to nothing that was asked")
+        if not command.has_data_set:
+            self._respond_locally(exchange, command)
+            return None
+        exchange.sink = MemorySink(MAX_RESPONSE_DATA_SET_BYTES)
+        self._open_exchange = exchange, command
+        return exchange.sink
+
+    def _respond_locally(self, exchange: _Exchange, command: Command) -> None:
+        data = bytes(exchange.sink.data) if exchange.sink is not None else b""
+        if not exchange.response.done():
+            exchange.response.set_result((command, data))
+
+    # Serving
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether a request is under way, or half received."""
+        return self._serving is not None or self._assembler.is_message_open
+
+    def _enqueue(self, request: Request) -> None:
+        self._waiting.append(request)
+        if len(self._waiting) >= MAX_WAITING_REQUESTS:
+            self.connection.hold_reading("requests")
+        if self._serving is None:
+            self._serving = asyncio.ensure_future(self._serve_waiting())
+
+    async def _serve_waiting(self) -> None:
+        while self._waiting:
+            request = self._waiting.popleft()
+            self.connection.let_reading("requests")
+            self._answer(request, await self._serve(request))
+        self._serving = None
+        if self._release_asked and not self.closed.done():
+            self._release()
+
+    async def _serve(self, request: Request) -> StatusReport:
+        try:
+            if self._server is None:
+                return StatusReport(Status.FAILURE_0211_UNRECOGNIZED_OPERATION)
+            return await self._server.serve(request)
+        except RefusedError as error:
+            log.info(
+                "request.refused",
+                association=self.association_id,
+                status=f"{error.status.code:04X}",
+                why=error.comment,
+            )
+            return error.report
+        except Exception:
+            # the one place where a bug of ours becomes a status instead of the end of the node
+            log.exception("request.failed", association=self.association_id)
+            return StatusReport(Status.FAILURE_0110_PROCESSING_FAILURE, "internal error")
+
+    def _answer(self, request: Request, report: StatusReport) -> None:
+        command = encode_response(request.command, report)
+        self.send(request.context.context_id, command)
+
+    def send(self, context_id: int, command: bytes) -> None:
+        """Send a command set that no data set follows."""
+        pdus = p_data_pdus(context_id, command, is_command=True, max_pdu_bytes=self.terms.send_pdu_bytes)
+        self.connection.send_p_data(b"".join(pdus))
+
+    # Asking
+
+    def next_message_id(self) -> int:
+        """Return a Message ID that no outstanding request has (PS3.7 9.1)."""
+        self._last_message_id = self._last_message_id % 0xFFFF + 1
+        return self._last_message_id
+
+    def expect_response(self, message_id: int) -> asyncio.Future[tuple[Command, bytes]]:
+        """Return what will hold the response to `message_id`: its command and its data set.
+
+        The future raises AssociationAbortedError when the association ends first.
+        """
+        exchange = _Exchange(asyncio.get_running_loop().create_future())
+        if self.closed.done():
+            exchange.response.set_exception(AssociationAbortedError("the association has ended"))
+        else:
+            self._exchanges[message_id] = exchange
+        return exchange.response
+
+    def forget_response(self, message_id: int) -> None:
+        """Take back `expect_response`."""
+        self._exchanges.pop(message_id, None)
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken enough of what was sent to send more."""
+        await self._may_write.wait()

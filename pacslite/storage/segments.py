@@ -1,0 +1,181 @@
+"""Segments: folders of files that are made, and synced into their folder, ahead of use."""
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+SEAL_NAME: Final = "sealed"
+"""An empty file that says: every file of this segment has a row. Losing it costs one look at start."""
+
+RETRY_SECONDS: Final = 1.0
+_FILE_MODE: Final = 0o600
+_FOLDER_MODE: Final = 0o700
+
+
+@dataclass(slots=True)
+class Segment:
+    """A folder of the store and how many of its files wait for their fate."""
+
+    path: Path
+    unresolved_count: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def resolve(self) -> None:
+        """Take note that one file has a row or is gone; seal the segment with the last one.
+
+        Notes
+        -----
+        Touches the disk at the last file: call it in a disk thread.
+        """
+        with self.lock:
+            self.unresolved_count -= 1
+            is_done = self.unresolved_count == 0
+        if is_done:
+            with contextlib.suppress(OSError):  # an unsealed segment is looked at again: no harm
+                (self.path / SEAL_NAME).touch(mode=_FILE_MODE)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A file that was made for one instance and never serves another."""
+
+    path: Path
+    relative_path: str
+    segment: Segment
+
+
+class SegmentMaker:
+    """Makes segments in a thread of its own, so that a receipt finds its file ready.
+
+    Parameters
+    ----------
+    store_folder
+        Slots are named relative to it.
+    node_name
+        The segments lie in `store_folder / node_name`: a node writes nowhere else.
+    segment_files
+        Files of a segment.
+    """
+
+    def __init__(self, store_folder: Path, node_name: str, segment_files: int) -> None:
+        self._folder = store_folder / node_name
+        self._node_name = node_name
+        self._segment_files = segment_files
+        self._slots: deque[Slot] = deque()
+        self._condition = threading.Condition()
+        self._error: OSError | None = None
+        self._is_stopping = False
+        self._last_name = 0
+        self._thread = threading.Thread(target=self._run, name="pacslite-segments", daemon=True)
+
+    def start(self) -> None:
+        """Make the node's folder and the first segment, and keep one ahead from now on.
+
+        Raises
+        ------
+        OSError
+            The store cannot be written to.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+        sync_folder(self._folder.parent)
+        self._add_segment()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop making files and remove those that were not used."""
+        with self._condition:
+            self._is_stopping = True
+            self._condition.notify_all()
+        self._thread.join()
+        while self._slots:
+            slot = self._slots.popleft()
+            with contextlib.suppress(OSError):
+                slot.path.unlink()
+            slot.segment.resolve()
+
+    def take(self) -> Slot:
+        """Return a file that is empty, synced into its folder, and nobody else's; may wait for it.
+
+        Raises
+        ------
+        OSError
+            There is none, and the last attempt to make some failed so.
+        """
+        with self._condition:
+            while not self._slots:
+                if self._error is not None or self._is_stopping:
+                    self._condition.notify_all()
+                    raise self._error or OSError("the store is closed")
+                self._condition.wait()
+            slot = self._slots.popleft()
+            if len(self._slots) < self._segment_files // 2:
+                self._condition.notify_all()
+            return slot
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while len(self._slots) >= max(self._segment_files // 2, 1) and not self._is_stopping:
+                    self._condition.wait()
+                if self._is_stopping:
+                    return
+            try:
+                self._add_segment()
+            except OSError as error:
+                self._report(error)
+
+    def _report(self, error: OSError) -> None:
+        log.warning("segment.not_made", why=error.strerror)
+        with self._condition:
+            self._error = error
+            self._condition.notify_all()
+            if not self._is_stopping:
+                self._condition.wait(RETRY_SECONDS)
+
+    def _add_segment(self) -> None:
+        path = self._make_folder()
+        segment = Segment(path, self._segment_files)
+        slots = [self._make_slot(segment, number) for number in range(self._segment_files)]
+        sync_folder(path)
+        sync_folder(self._folder)
+        with self._condition:
+            self._slots.extend(slots)
+            self._error = None
+            self._condition.notify_all()
+
+    def _make_folder(self) -> Path:
+        # Names never repeat, also when the clock is set back: a folder that exists is not used again.
+        name = max(time.time_ns(), self._last_name + 1)
+        while True:
+            path = self._folder / f"{name:016x}"
+            try:
+                path.mkdir(mode=_FOLDER_MODE)
+            except FileExistsError:
+                name += 1
+            else:
+                self._last_name = name
+                return path
+
+    def _make_slot(self, segment: Segment, number: int) -> Slot:
+        name = f"{number:04x}.dcm"
+        path = segment.path / name
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _FILE_MODE))
+        return Slot(path, f"{self._node_name}/{segment.path.name}/{name}", segment)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
