@@ -128,3 +128,29 @@ def encoding_of(transfer_syntax_uid: str) -> Encoding:
     elif is_standard and transfer_syntax_uid not in _WITHOUT_PIXEL_DATA:
         is_encapsulated = True
     return Encoding(codec, is_standard, transfer_syntax_uid in _DEFLATED, is_encapsulated)
+
+
+def is_vr(field: bytes) -> bool:
+    """Whether a header's VR field holds a VR, if only a future one."""
+    return field in HEADER_BYTES or (field.isalpha() and field.isupper())
+
+
+def recognize(codec: Codec, vr_field: bytes) -> Codec:
+    """Return the codec that the first element shows; some senders mix up implicit and explicit VR."""
+    if codec is IMPLICIT_LITTLE and vr_field in HEADER_BYTES:
+        return EXPLICIT_LITTLE
+    if codec is EXPLICIT_LITTLE and not is_vr(vr_field):
+        return IMPLICIT_LITTLE
+    return codec
+
+
+def odd_header(codec: Codec, buffer: bytes, p: int) -> tuple[bytes, int, int]:
+    """Return VR, header size and length of an explicit element whose VR is not in `HEADER_BYTES`."""
+    _, _, vr, length = codec.unpack(buffer, p)
+    if not is_vr(vr):
+        # Some writers fall back to implicit VR for single elements and inside sequences.
+        return b"", SHORT_HEADER_BYTES, codec.unpack_length(buffer, p + 4)[0]
+    if length:
+        return vr, SHORT_HEADER_BYTES, length
+    # PS3.5 6.2: future VRs have the long header, whose reserved field is zero.
+    return vr, LONG_HEADER_BYTES, codec.unpack_length(buffer, p + 8)[0]

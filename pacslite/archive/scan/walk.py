@@ -10,13 +10,14 @@ from typing import Final
 
 from pacslite.archive.scan.encodings import (
     EXPLICIT_BIG,
-    EXPLICIT_LITTLE,
     HEADER_BYTES,
     IMPLICIT_LITTLE,
     LONG_HEADER_BYTES,
     SHORT_HEADER_BYTES,
     Codec,
     Encoding,
+    odd_header,
+    recognize,
 )
 from pacslite.archive.scan.limits import ScanLimits
 from pacslite.archive.scan.sources import WINDOW_BYTES, BeyondEndError, BeyondHeadError, Source
@@ -84,7 +85,7 @@ class Walk:
             if size == LONG_HEADER_BYTES:
                 length = unpack_length(buffer, p + 8)[0]
             elif not size:
-                vr, size, length = self._odd_header(buffer, p, vr, length)
+                vr, size, length = odd_header(self._codec, buffer, p)
             tag = group << 16 | element
             p += size
             if length == _UNDEFINED_LENGTH:
@@ -120,27 +121,10 @@ class Walk:
                 raise _refusal("Data set ends inside an element header", tag)
             window = window.ljust(LONG_HEADER_BYTES, b"\0")
         if not self._base:
-            self._recognize(window[4:6])
+            codec = recognize(self._codec, window[4:6])
+            self.is_misdeclared = codec is not self._codec and self._encoding.is_standard
+            self._codec = codec
         return window
-
-    def _recognize(self, vr: bytes) -> None:
-        """Believe the first element's VR field more than the transfer syntax; some senders mix them up."""
-        if self._codec is IMPLICIT_LITTLE and vr in HEADER_BYTES:
-            self._codec = EXPLICIT_LITTLE
-            self.is_misdeclared = self._encoding.is_standard
-        elif self._codec is EXPLICIT_LITTLE and not _is_vr(vr):
-            self._codec = IMPLICIT_LITTLE
-            self.is_misdeclared = self._encoding.is_standard
-
-    def _odd_header(self, buffer: bytes, p: int, vr: bytes, short_length: int) -> tuple[bytes, int, int]:
-        """Return VR, header size and length of an explicit element of a VR unknown to us."""
-        if not _is_vr(vr):
-            # Some writers fall back to implicit VR for single elements and inside sequences.
-            return b"", SHORT_HEADER_BYTES, self._codec.unpack_length(buffer, p + 4)[0]
-        if short_length:
-            return vr, SHORT_HEADER_BYTES, short_length
-        # PS3.5 6.2: future VRs have the long header, whose reserved field is zero.
-        return vr, LONG_HEADER_BYTES, self._codec.unpack_length(buffer, p + 8)[0]
 
     def _delimit(self, buffer: bytes, p: int, group: int, element: int) -> int:
         """Follow an item or a delimiter; return the bytes to move on."""
@@ -218,12 +202,8 @@ class Walk:
 
     def _keep(self, tag: int, vr: str, value: bytes) -> None:
         codec = self._codec
-        self.elements[tag] = RawElement(vr, value, codec.is_little_endian, codec.is_implicit)
+        self.elements[tag] = RawElement(vr, value, codec.is_little_endian, codec.is_implicit or not vr)
 
     def _note_pixel_data(self, *, is_encapsulated: bool) -> None:
         if self._encoding.is_encapsulated not in {None, is_encapsulated}:
             self.is_misdeclared = True
-
-
-def _is_vr(field: bytes) -> bool:
-    return field in HEADER_BYTES or (field.isalpha() and field.isupper())
