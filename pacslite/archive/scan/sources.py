@@ -66,7 +66,8 @@ class ByteSource:
         remaining = self.total_bytes - offset
         if remaining < 0:
             raise BeyondEndError
-        if offset + min(need_bytes, remaining) <= len(self.head):
+        wanted_bytes = min(need_bytes, remaining)
+        if not wanted_bytes or offset + wanted_bytes <= len(self.head):
             return bytes(self.head[offset : offset + most_bytes])
         if self.read is None:
             raise BeyondHeadError
