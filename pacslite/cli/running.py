@@ -5,16 +5,13 @@ import errno
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import structlog
 
 from pacslite.cli.exits import ExitCode, ListenError
 from pacslite.model.errors import ConfigurationError
 from pacslite.settings.schema import Settings
-
-if TYPE_CHECKING:
-    from pacslite.node import Node
 
 logger = structlog.get_logger(__name__)
 
@@ -23,6 +20,26 @@ _BIND_ERRORS: Final = {
     errno.EADDRNOTAVAIL: "this machine does not have the address",
     errno.EACCES: "a port below 1024 needs a privilege, docs/operations.md says how to give it",
 }
+
+
+class Runnable(Protocol):
+    """What of `pacslite.node.Node` it takes to run one."""
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens."""
+
+    async def start(self) -> None:
+        """Recover, then listen."""
+
+    async def drain(self) -> None:
+        """Let associations finish, within their deadline."""
+
+    async def stop(self) -> None:
+        """End everything."""
+
+    def reload_peers(self, settings: Settings) -> None:
+        """Take the peers of `settings` for associations from now on."""
 
 
 class _StopSignals:
@@ -39,7 +56,7 @@ class _StopSignals:
 class _PeerReload:
     """Reads the settings again, off the event loop, when SIGHUP asks for it."""
 
-    def __init__(self, node: "Node", load: Callable[[], Settings]) -> None:
+    def __init__(self, node: Runnable, load: Callable[[], Settings]) -> None:
         self._node = node
         self._load = load
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,7 +77,7 @@ class _PeerReload:
 
 
 async def run_until_stopped(
-    node: "Node", load: Callable[[], Settings], announce: Callable[[list[tuple[str, int]]], None]
+    node: Runnable, load: Callable[[], Settings], announce: Callable[[list[tuple[str, int]]], None]
 ) -> ExitCode:
     """Start `node`, `announce` its addresses, and run it until SIGTERM or SIGINT.
 
@@ -88,7 +105,7 @@ async def run_until_stopped(
     return ExitCode.OK if is_complete else ExitCode.INTERRUPTED
 
 
-async def _start(node: "Node") -> None:
+async def _start(node: Runnable) -> None:
     try:
         await node.start()
     except socket.gaierror as error:

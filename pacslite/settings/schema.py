@@ -196,7 +196,7 @@ class StorageSettings(Section):
     )
     allow_unsafe_filesystem: Flag = Field(
         default=False,
-        description="Start although the data folder's file system is not known to keep what it synced.",
+        description="Start although the data folder is on a network file system, which can lose the index.",
     )
     keep_unparsable: Flag = Field(
         default=False,
