@@ -1,0 +1,1 @@
+"""The index: what the archive knows of its files, in SQLite or PostgreSQL."""

@@ -1,0 +1,76 @@
+"""Engines for the index, by URL."""
+
+from typing import Final
+
+from sqlalchemy import URL, Engine, create_engine, make_url
+
+from pacslite.index import sqlite
+from pacslite.model.errors import ConfigurationError
+
+_POSTGRESQL: Final = "postgresql"
+_BUSY_SECONDS: Final = 10.0
+_READER_COUNT: Final = 4
+
+
+def open_writer_engine(url: str | URL, *, busy_seconds: float = _BUSY_SECONDS) -> Engine:
+    """Return an engine of one connection, whose commits are durable when they return.
+
+    Parameters
+    ----------
+    url
+        `sqlite:////absolute/path` or `postgresql://…`.
+    busy_seconds
+        How long a lock of another process is waited for.
+
+    Raises
+    ------
+    ConfigurationError
+        If the URL is of another database or names no file.
+    """
+    parsed = _parse(url)
+    if sqlite.is_sqlite(parsed):
+        return sqlite.writer_engine(parsed, busy_seconds=busy_seconds)
+    options = f"-c synchronous_commit=on -c lock_timeout={int(busy_seconds * 1000)}"
+    return create_engine(
+        parsed,
+        pool_size=1,
+        max_overflow=0,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",
+        connect_args={"options": options},
+    )
+
+
+def open_reader_engine(
+    url: str | URL, *, busy_seconds: float = _BUSY_SECONDS, reader_count: int = _READER_COUNT
+) -> Engine:
+    """Return an engine of `reader_count` connections that cannot write; one transaction sees one state.
+
+    Raises
+    ------
+    ConfigurationError
+        If the URL is of another database or names no file.
+    """
+    parsed = _parse(url)
+    if sqlite.is_sqlite(parsed):
+        return sqlite.reader_engine(parsed, busy_seconds=busy_seconds, reader_count=reader_count)
+    return create_engine(
+        parsed,
+        pool_size=reader_count,
+        max_overflow=0,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        isolation_level="REPEATABLE READ",
+        connect_args={"options": "-c default_transaction_read_only=on"},
+    )
+
+
+def _parse(url: str | URL) -> URL:
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    if backend == _POSTGRESQL:
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != sqlite.DIALECT:
+        raise ConfigurationError(f"The index is kept in SQLite or PostgreSQL, not in {backend}")
+    return parsed

@@ -1,0 +1,163 @@
+"""Reading the index: short transactions on connections that cannot write."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Engine, RowMapping, Select, Table, bindparam, func, select
+
+from pacslite.index.rows import EVERY_LEVEL, FILE_COLUMNS, HEADER_COLUMNS
+from pacslite.index.tables import conflict, discrepancy, instance, patient, receipt, series, study
+from pacslite.model.attributes import HEADER_ATTRIBUTES, Level
+from pacslite.model.header import ColumnValue
+from pacslite.model.instances import InstanceKey, StoredFile
+
+_COUNTED: Final = (patient, study, series, instance, conflict, discrepancy)
+_COUNTS: Final = select(*(select(func.count()).select_from(table).scalar_subquery() for table in _COUNTED))
+_FIND_INSTANCE: Final = (
+    select(
+        *HEADER_COLUMNS,
+        *FILE_COLUMNS,
+        instance.c.availability,
+        instance.c.is_misdeclared,
+        instance.c.received_at,
+        instance.c.calling_ae_title,
+    )
+    .select_from(EVERY_LEVEL)
+    .where(instance.c.sop_instance_uid == bindparam("uid"))
+)
+_HIGHEST_CHARACTER: Final = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexCounts:
+    """How much the index holds."""
+
+    patients: int
+    studies: int
+    series: int
+    instances: int
+    conflicts: int
+    discrepancies: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedInstance:
+    """An instance as the index has it.
+
+    Parameters
+    ----------
+    key, file
+        What it is and where it lies.
+    study_instance_uid, series_instance_uid
+        Where it belongs.
+    received_at, calling_ae_title
+        When and from whom the archive's version came.
+    availability
+        Instance Availability (0008,0056).
+    is_misdeclared
+        Whether its pixel data contradicts its transfer syntax.
+    values
+        By level, what each queryable attribute is answered with, by column; the upper levels keep what they
+        received first.
+    """
+
+    key: InstanceKey
+    file: StoredFile
+    study_instance_uid: str
+    series_instance_uid: str
+    received_at: datetime
+    calling_ae_title: str
+    availability: str
+    is_misdeclared: bool
+    values: Mapping[Level, Mapping[str, ColumnValue]]
+
+
+class IndexReader:
+    """Answers questions about what is committed.
+
+    Parameters
+    ----------
+    engine
+        From `open_reader_engine`; the caller disposes of it. Any thread may ask; as many as the engine has
+        connections are answered at a time.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def counts(self) -> IndexCounts:
+        """Return how many rows each table has."""
+        with self._engine.connect() as connection:
+            return IndexCounts(*connection.execute(_COUNTS).one())
+
+    def named_paths(self, prefix: str) -> set[str]:
+        """Return the paths starting with `prefix` that instances and conflicts name."""
+        with self._engine.connect() as connection:
+            return {
+                path
+                for table in (instance, conflict)
+                for path in connection.scalars(
+                    select(table.c.path).where(
+                        table.c.path >= prefix, table.c.path < prefix + _HIGHEST_CHARACTER
+                    )
+                )
+            }
+
+    def instance(self, sop_instance_uid: str) -> IndexedInstance | None:
+        """Return the archive's version of an instance, or None."""
+        with self._engine.connect() as connection:
+            row = connection.execute(_FIND_INSTANCE, {"uid": sop_instance_uid}).mappings().one_or_none()
+        return None if row is None else _indexed(row)
+
+    def patients(self, patient_id: str) -> list[RowMapping]:
+        """Return the patients with this Patient ID: one for each issuer (M28)."""
+        return self._records(patient, select(patient).where(patient.c.patient_id == patient_id))
+
+    def study(self, study_instance_uid: str) -> RowMapping | None:
+        """Return a study with its patient, or None."""
+        columns = (column for column in patient.c if column is not patient.c.pk)
+        found = select(study, *columns).join_from(study, patient)
+        records = self._records(study, found.where(study.c.study_instance_uid == study_instance_uid))
+        return records[0] if records else None
+
+    def series(self, series_instance_uid: str) -> list[RowMapping]:
+        """Return the series with this UID: one for each study that has it."""
+        found = select(series, study.c.study_instance_uid).join_from(series, study)
+        return self._records(series, found.where(series.c.series_instance_uid == series_instance_uid))
+
+    def receipts(self, sop_instance_uid: str) -> list[RowMapping]:
+        """Return every receipt of an instance, oldest first."""
+        found = select(receipt).join_from(receipt, instance)
+        return self._records(receipt, found.where(instance.c.sop_instance_uid == sop_instance_uid))
+
+    def conflicts(self, sop_instance_uid: str) -> list[RowMapping]:
+        """Return the versions of an instance that are kept aside, oldest first."""
+        found = select(conflict).join_from(conflict, instance)
+        return self._records(conflict, found.where(instance.c.sop_instance_uid == sop_instance_uid))
+
+    def discrepancies(self) -> list[RowMapping]:
+        """Return what instances of one patient, study or series said differently, oldest first."""
+        return self._records(discrepancy, select(discrepancy))
+
+    def _records(self, table: Table, found: Select[Any]) -> list[RowMapping]:
+        with self._engine.connect() as connection:
+            return list(connection.execute(found.order_by(table.c.pk)).mappings())
+
+
+def _indexed(row: RowMapping) -> IndexedInstance:
+    return IndexedInstance(
+        key=InstanceKey(row["sop_class_uid"], row["sop_instance_uid"], row["transfer_syntax_uid"]),
+        file=StoredFile(row["path"], row["file_bytes"], row["data_set_offset"], row["digest"]),
+        study_instance_uid=row["study_instance_uid"],
+        series_instance_uid=row["series_instance_uid"],
+        received_at=row["received_at"],
+        calling_ae_title=row["calling_ae_title"],
+        availability=row["availability"],
+        is_misdeclared=row["is_misdeclared"],
+        values={
+            level: {attribute.column: row[attribute.column] for attribute in HEADER_ATTRIBUTES[level]}
+            for level in Level
+        },
+    )

@@ -1,0 +1,68 @@
+"""The writer's connection: one transaction after the other, whatever becomes of each."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from pacslite.index.failures import at_commit
+from pacslite.index.transaction import EntityCache, WriteTransaction
+
+
+class Session:
+    """Holds the writing connection and the rows known on it; a context manager of the writer's thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._cache = EntityCache()
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection between two transactions; None before the first and after a failure."""
+        return self._connection
+
+    def transact(self, commands: Sequence[Callable[[WriteTransaction], Any]]) -> list[Any]:
+        """Carry out `commands` in one transaction and return their results once it is durable.
+
+        Raises
+        ------
+        CommitInDoubtError
+            If the commit failed and may nevertheless survive.
+        Exception
+            Whatever a command or the database raised; nothing of the transaction is left.
+        """
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            return _transact(self._connection, self._cache, commands)
+        except BaseException:
+            self._cache.clear()
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _transact(
+    connection: Connection, cache: EntityCache, commands: Sequence[Callable[[WriteTransaction], Any]]
+) -> list[Any]:
+    connection.begin()
+    transaction = WriteTransaction(connection, cache)
+    results = [command(transaction) for command in commands]
+    transaction.flush()
+    try:
+        connection.commit()
+    except DBAPIError as error:
+        raise at_commit(error) from error
+    return results

@@ -1,0 +1,122 @@
+"""All that is SQLite's own: connections, pragmas, transactions, the write-ahead log.
+
+Writing connections sync the log at every commit (`synchronous=FULL`) and never checkpoint by themselves: the
+index writer does so between its transactions.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+
+from pacslite.model.errors import ConfigurationError
+
+DIALECT: Final = "sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint found and did, in frames (pages) of the write-ahead log."""
+
+    logged_frames: int
+    moved_frames: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the log can start over."""
+        return self.moved_frames >= self.logged_frames
+
+
+def is_sqlite(url: URL) -> bool:
+    """Whether `url` names a SQLite database."""
+    return url.get_backend_name() == DIALECT
+
+
+def file_of(url: URL) -> Path:
+    """Return the database file of `url`.
+
+    Raises
+    ------
+    ConfigurationError
+        If the URL names none: an index in memory would forget what the archive acknowledged.
+    """
+    if not url.database or url.database == ":memory:":
+        raise ConfigurationError(f"The index URL {url.render_as_string()} names no file")
+    return Path(url.database).absolute()
+
+
+def writer_engine(url: URL, *, busy_seconds: float) -> Engine:
+    """Return an engine of one writing connection whose transactions start with BEGIN IMMEDIATE."""
+    path = file_of(url)
+    engine = create_engine(
+        url,
+        creator=lambda: sqlite3.connect(
+            path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        ),
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+    event.listen(engine, "connect", _prepare_writer)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def reader_engine(url: URL, *, busy_seconds: float, reader_count: int) -> Engine:
+    """Return an engine of `reader_count` connections that cannot write."""
+    uri = f"file:{quote(str(file_of(url)))}?mode=ro"
+    engine = create_engine(
+        url,
+        creator=lambda: sqlite3.connect(
+            uri, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        ),
+        poolclass=QueuePool,
+        pool_size=reader_count,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+    event.listen(engine, "connect", _prepare_reader)
+    event.listen(engine, "begin", _begin_deferred)
+    return engine
+
+
+def checkpoint(connection: Connection) -> Checkpoint:
+    """Move what the readers allow from the log into the database, without waiting for anybody."""
+    dbapi_connection = connection.connection.driver_connection
+    if not isinstance(dbapi_connection, sqlite3.Connection):
+        raise TypeError("Not a connection to SQLite")
+    _, logged, moved = dbapi_connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return Checkpoint(logged, moved)
+
+
+def wal_bytes(url: URL) -> int:
+    """Return the size of the write-ahead log's file, which does not shrink while the database is open."""
+    try:
+        return Path(f"{file_of(url)}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _prepare_writer(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _prepare_reader(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    connection.execute("PRAGMA query_only=ON")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_deferred(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
