@@ -1,1 +1,1 @@
-"""The use cases of the archive: ingest, query, retrieve."""
+"""The archive's use cases: receiving, keeping, comparing and recovering instances."""

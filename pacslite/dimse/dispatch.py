@@ -6,11 +6,7 @@ from typing import Protocol
 from pacslite.dimse.commands import CommandField
 from pacslite.dimse.session import Request
 from pacslite.dimse.sinks import DataSink, DiscardingSink
-from pacslite.model.errors import (
-    MistypedArgumentError,
-    SopClassNotSupportedError,
-    UnrecognizedOperationError,
-)
+from pacslite.model.errors import SopClassNotSupportedError, UnrecognizedOperationError
 from pacslite.model.statuses import StatusReport
 
 
@@ -76,7 +72,7 @@ class Dispatcher:
 
 def _refusal(
     request: Request, service: ServiceClass
-) -> UnrecognizedOperationError | SopClassNotSupportedError | MistypedArgumentError | None:
+) -> UnrecognizedOperationError | SopClassNotSupportedError | None:
     if request.command.field not in service.operations:
         return UnrecognizedOperationError(f"command {request.command.field:04X}H is not served here")
     if request.command.sop_class_uid != request.context.abstract_syntax:

@@ -102,7 +102,9 @@ class Session:
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._release_asked = False
-        self.closed: asyncio.Future[Ending | None] = loop.create_future()
+        self._last_request_at = loop.time()
+        self._is_closed = False
+        self.finished: asyncio.Future[None] = loop.create_future()
 
     # What the upper layer reports
 
@@ -172,8 +174,12 @@ class Session:
                 why = ending.description if ending is not None else "the association was released"
                 exchange.response.set_exception(AssociationAbortedError(why))
         self._exchanges.clear()
-        if not self.closed.done():
-            self.closed.set_result(ending)
+        self._is_closed = True
+        self._finish_if_idle()
+
+    def _finish_if_idle(self) -> None:
+        if self._is_closed and self._serving is None and not self.finished.done():
+            self.finished.set_result(None)
 
     def _release(self) -> None:
         log.info("association.released", association=self.association_id)
@@ -241,6 +247,11 @@ class Session:
         """Whether a request is under way, or half received."""
         return self._serving is not None or self._assembler.is_message_open
 
+    @property
+    def idle_seconds(self) -> float:
+        """How long ago the last request was answered."""
+        return asyncio.get_running_loop().time() - self._last_request_at
+
     def _enqueue(self, request: Request) -> None:
         self._waiting.append(request)
         if len(self._waiting) >= MAX_WAITING_REQUESTS:
@@ -254,8 +265,10 @@ class Session:
             self.connection.let_reading("requests")
             self._answer(request, await self._serve(request))
         self._serving = None
-        if self._release_asked and not self.closed.done():
+        self._last_request_at = asyncio.get_running_loop().time()
+        if self._release_asked and not self._is_closed:
             self._release()
+        self._finish_if_idle()
 
     async def _serve(self, request: Request) -> StatusReport:
         try:
@@ -297,7 +310,7 @@ class Session:
         The future raises AssociationAbortedError when the association ends first.
         """
         exchange = _Exchange(asyncio.get_running_loop().create_future())
-        if self.closed.done():
+        if self._is_closed:
             exchange.response.set_exception(AssociationAbortedError("the association has ended"))
         else:
             self._exchanges[message_id] = exchange

@@ -83,10 +83,10 @@ class UnrecognizedOperationError(RefusedError):
     status = Status.FAILURE_0211_UNRECOGNIZED_OPERATION
 
 
-class MistypedArgumentError(RefusedError):
-    """A command element that must be there is absent, or a data set is missing (PS3.7 C.5.15)."""
+class InvalidAttributeValueError(RefusedError):
+    """An element of the command has a value that this request cannot have (PS3.7 C.5.9)."""
 
-    status = Status.FAILURE_0212_MISTYPED_ARGUMENT
+    status = Status.FAILURE_0106_INVALID_ATTRIBUTE_VALUE
 
 
 class AssociationError(PacsliteError):
@@ -97,7 +97,9 @@ class AssociationRejectedError(AssociationError):
     """The peer answered with A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
 
     def __init__(self, peer: str, result: int, source: int, reason: int) -> None:
-        super().__init__(f"{peer} rejected the association: result {result}, source {source}, reason {reason}")
+        super().__init__(
+            f"{peer} rejected the association: result {result}, source {source}, reason {reason}"
+        )
         self.result = result
         self.source = source
         self.reason = reason

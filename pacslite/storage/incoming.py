@@ -107,6 +107,10 @@ class IncomingFile:
         """Take note that the index names the file."""
         self._enqueue(self._keep)
 
+    def leave(self) -> None:
+        """Close the file without deciding its fate; the next start does."""
+        self._enqueue(self._close)
+
     def _enqueue(self, job: Callable[[], None]) -> None:
         with self._lock:
             self._jobs.append(job)

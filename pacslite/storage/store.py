@@ -1,10 +1,11 @@
 """The store of one archive: a folder of Part 10 files, written durably."""
 
 import errno
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -15,6 +16,8 @@ from pacslite.storage.incoming import IncomingFile, Writing
 from pacslite.storage.segments import SegmentMaker
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -94,9 +97,9 @@ class Store:
             raise DataFolderError(f"{relative_path!r} is no path of the store")
         return self.folder.joinpath(*parts)
 
-    def remove(self, relative_path: str) -> "Future[None]":
-        """Remove a stored file in a disk thread; its name is not used again."""
-        return self._executor.submit(self.path(relative_path).unlink, missing_ok=True)
+    def run(self, job: Callable[[], T]) -> Future[T]:
+        """Return what `job` returns from a disk thread."""
+        return self._executor.submit(job)
 
     def _note_failure(self, error: OSError) -> None:
         if error.errno not in _NO_ROOM:

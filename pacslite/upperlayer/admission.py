@@ -1,5 +1,6 @@
 """Who may associate, and how many (PS3.8 9.3.4)."""
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable
@@ -110,6 +111,8 @@ class Occupancy:
         self._max_half_open = max_half_open
         self._half_open: dict[Connection, None] = {}
         self._established: dict[Connection, None] = {}
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
 
     @property
     def connections(self) -> list[Connection]:
@@ -133,6 +136,7 @@ class Occupancy:
             del self._half_open[oldest]
             oldest.drop()
         self._half_open[connection] = None
+        self._is_empty.clear()
         connection.call_when_lost(lambda: self._leave(connection))
 
     def establish(self, connection: Connection) -> None:
@@ -143,3 +147,14 @@ class Occupancy:
     def _leave(self, connection: Connection) -> None:
         self._half_open.pop(connection, None)
         self._established.pop(connection, None)
+        if not self._half_open and not self._established:
+            self._is_empty.set()
+
+    async def wait_until_empty(self, seconds: float) -> bool:
+        """Wait until all connections are lost; False when that takes longer than `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._is_empty.wait()
+        except TimeoutError:
+            return False
+        return True

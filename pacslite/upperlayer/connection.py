@@ -70,6 +70,10 @@ class Connection(Machine, asyncio.BufferedProtocol):
         self._is_deaf = False
         self._on_lost: list[Callable[[], None]] = []
 
+    def close(self) -> None:
+        """Close the transport once what was written is sent, without waiting for the peer to do so."""
+        self._close()
+
     def drop(self) -> None:
         """Close the transport at once, without a word."""
         self._ending = Ending("closed by us")

@@ -1,6 +1,8 @@
 """The application entity: pynetdicom's, which says what we support, without its polling threads."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Self
 
 from pynetdicom import AE
@@ -11,7 +13,8 @@ from pacslite.model.uids import (
     IMPLEMENTATION_VERSION_NAME,
     VERIFICATION_SOP_CLASS_UID,
 )
-from pacslite.settings.schema import Settings
+from pacslite.settings.schema import AssociationSettings, Settings
+from pacslite.upperlayer.admission import AdmissionRules
 from pacslite.upperlayer.syntaxes import (
     MESSAGE_TRANSFER_SYNTAXES,
     STORAGE_SOP_CLASSES,
@@ -49,6 +52,27 @@ class ApplicationEntity:
         for sop_class_uid in STORAGE_SOP_CLASSES:
             ae.add_supported_context(sop_class_uid, list(STORAGE_TRANSFER_SYNTAXES))
         return cls(ae)
+
+    def apply_to(self, settings: AssociationSettings) -> AssociationSettings:
+        """Return `settings` with what this entity says about limits and timers; its None leaves a setting."""
+        said = {
+            "max_associations": self.ae.maximum_associations,
+            "artim_seconds": self.ae.acse_timeout,
+            "dimse_seconds": self.ae.dimse_timeout,
+            "idle_seconds": self.ae.network_timeout,
+            "connect_seconds": self.ae.connection_timeout,
+        }
+        return settings.model_copy(update={key: value for key, value in said.items() if value is not None})
+
+    def require(self, rules: AdmissionRules) -> AdmissionRules:
+        """Return `rules` with the AE titles that pynetdicom's AE was told to require."""
+        anywhere: tuple[IPv4Network | IPv6Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+        if self.ae.require_calling_aet:
+            known = {title.strip(): anywhere for title in self.ae.require_calling_aet}
+            rules = replace(rules, known=known, accepts_unknown_peers=False)
+        if self.ae.require_called_aet:
+            rules = replace(rules, called_ae_titles=frozenset({self.title}), accepts_any_called_ae=False)
+        return rules
 
     @property
     def title(self) -> str:

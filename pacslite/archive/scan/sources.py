@@ -111,6 +111,7 @@ class InflatedSource:
     def __init__(self, deflated: Source, max_inflated_bytes: int) -> None:
         self._deflated = deflated
         self._deflated_offset = 0
+        self._inflated_bytes = 0
         self._max_inflated_bytes = max_inflated_bytes
         self._inflater = zlib.decompressobj(_RAW_DEFLATE)
         self._start = 0
@@ -139,16 +140,10 @@ class InflatedSource:
             parts.append(more)
             missing_bytes -= len(more)
         self._inflated = b"".join(parts)
-        self._check_size()
         return self._inflated[:most_bytes]
-
-    def _check_size(self) -> None:
-        if self._start + len(self._inflated) > self._max_inflated_bytes:
-            raise OutOfResourcesError("Deflated data set inflates to more than the node's limit")
 
     def _step(self) -> bytes:
         """Return the next inflated bytes, nothing at the end of the stream."""
-        self._check_size()
         while not self._inflater.eof:
             chunk = self._inflater.unconsumed_tail or self._next_deflated()
             try:
@@ -156,6 +151,9 @@ class InflatedSource:
             except zlib.error:
                 raise CannotUnderstandError("Broken deflate stream") from None
             if inflated:
+                self._inflated_bytes += len(inflated)
+                if self._inflated_bytes > self._max_inflated_bytes:
+                    raise OutOfResourcesError("Deflated data set inflates to more than the node's limit")
                 return inflated
             if not chunk and not self._inflater.eof:
                 raise CannotUnderstandError("Deflate stream ends early")

@@ -1,0 +1,140 @@
+"""An archive: a store of files, its index, and what is done with them."""
+
+import itertools
+import time
+from pathlib import Path
+
+import structlog
+
+from pacslite.archive.ingest import Ingest, IngestRules
+from pacslite.archive.receipt import Flow, Intake, Receipt
+from pacslite.archive.recovery import RecoveryReport, recover
+from pacslite.archive.scan import ScanLimits
+from pacslite.index import migrate
+from pacslite.index.engine import open_reader_engine, open_writer_engine
+from pacslite.index.reader import IndexReader
+from pacslite.index.writer import IndexWriter
+from pacslite.model.errors import CannotUnderstandError, DataFolderError, RefusedError
+from pacslite.model.instances import InstanceKey, Provenance
+from pacslite.model.uids import is_tolerable_uid
+from pacslite.settings.schema import ArchiveSettings, Settings
+from pacslite.storage.part10 import build_part10_head
+from pacslite.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+_SOP_INSTANCE_UID_TAG = 0x0008_0018
+
+
+def archive_folder(settings: Settings, archive: ArchiveSettings) -> Path:
+    """Return the folder that holds everything of an archive."""
+    return settings.data_folder.absolute() / "archives" / archive.name
+
+
+def index_url(settings: Settings, archive: ArchiveSettings) -> str:
+    """Return the SQLAlchemy URL of an archive's index."""
+    return archive.index_url or f"sqlite:///{archive_folder(settings, archive) / 'index.sqlite'}"
+
+
+class Archive:
+    """Takes, keeps and knows instances.
+
+    Parameters
+    ----------
+    settings
+        Of the node.
+    archive
+        Of this archive.
+
+    Notes
+    -----
+    `start` and `stop` work on the disk: call them outside the event loop. The data folder's lock must be
+    held in between.
+    """
+
+    def __init__(self, settings: Settings, archive: ArchiveSettings) -> None:
+        folder = archive_folder(settings, archive)
+        self.name = archive.name
+        self.settings = archive
+        self.store = Store(folder / "store", settings.node_name, settings.storage)
+        self._intake = Intake(
+            self.store.chunks,
+            max_open_bytes=settings.storage.max_open_bytes,
+            max_object_bytes=settings.storage.max_object_bytes,
+        )
+        self._folder = folder
+        self._index_url = index_url(settings, archive)
+        self._index_settings = settings.index
+        self._rules = IngestRules(
+            policy=archive.duplicate_policy,
+            limits=ScanLimits(max_inflated_bytes=settings.storage.max_inflated_bytes),
+            unparsable_folder=folder / "unparsable" if settings.storage.keep_unparsable else None,
+        )
+        self._sequence_numbers = itertools.count(time.time_ns())
+        self.reader: IndexReader
+        self.writer: IndexWriter
+        self.ingest: Ingest
+
+    def start(self) -> RecoveryReport:
+        """Open index and store, and remove what was never acknowledged.
+
+        Raises
+        ------
+        DataFolderError
+            The folder cannot be used.
+        IndexRevisionError
+            The index is of another revision.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise DataFolderError(f"{self._folder}: {error.strerror}") from error
+        self._open_index()
+        try:
+            report = recover(self.store.folder, self.store.node_name, self.reader.named_paths)
+        except OSError as error:
+            self._close_index()
+            raise DataFolderError(f"{error.filename}: {error.strerror}") from error
+        self.store.start()
+        return report
+
+    def stop(self) -> None:
+        """Finish what is under way and close store and index."""
+        self.store.stop()
+        self._close_index()
+
+    def receive(self, key: InstanceKey, provenance: Provenance, flow: Flow) -> Receipt:
+        """Return what takes the data set of a C-STORE; never waits or raises."""
+        head = build_part10_head(key, provenance, next(self._sequence_numbers))
+        file = self.store.open(head)
+        return Receipt(key, provenance, file, self._intake, flow, refusal=_refusal(key))
+
+    def _open_index(self) -> None:
+        if migrate.current(self._index_url) is None:
+            migrate.upgrade(self._index_url)
+        else:
+            migrate.check(self._index_url)
+        busy = self._index_settings.busy_seconds
+        writer_engine = open_writer_engine(self._index_url, busy_seconds=busy)
+        reader_engine = open_reader_engine(
+            self._index_url, busy_seconds=busy, reader_count=self._index_settings.reader_count
+        )
+        # readers first: the writer's connection, closed last, folds the write-ahead log into the database
+        self._dispose_engines = [reader_engine.dispose, writer_engine.dispose]
+        self.reader = IndexReader(reader_engine)
+        self.writer = IndexWriter(writer_engine, self._index_settings)
+        self.ingest = Ingest(self.store, self.writer, self._rules)
+        self.writer.start()
+
+    def _close_index(self) -> None:
+        self.writer.stop()
+        for dispose in self._dispose_engines:
+            dispose()
+
+
+def _refusal(key: InstanceKey) -> RefusedError | None:
+    if is_tolerable_uid(key.sop_instance_uid):
+        return None
+    return CannotUnderstandError(
+        "Affected SOP Instance UID is not a UID", offending_tags=(_SOP_INSTANCE_UID_TAG,)
+    )

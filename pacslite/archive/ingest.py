@@ -1,0 +1,198 @@
+"""Keeping what was received: durable, understood, indexed; only then is it acknowledged."""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from pacslite.archive.compare import compare_contents
+from pacslite.archive.receipt import Receipt
+from pacslite.archive.scan import ByteSource, ScanLimits, file_reader, scan_head, scan_header, validate
+from pacslite.index.entries import Comparison, IndexEntry, Recorded
+from pacslite.index.failures import CommitInDoubtError
+from pacslite.index.recording import record_receipt
+from pacslite.index.writer import IndexWriter
+from pacslite.model.errors import CannotUnderstandError, DuplicateInstanceError
+from pacslite.model.header import InstanceHeader
+from pacslite.model.instances import DuplicatePolicy, InstanceKey, Outcome, Provenance, StoredFile
+from pacslite.model.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+from pacslite.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceKept:
+    """An instance that was acknowledged with Success."""
+
+    key: InstanceKey
+    provenance: Provenance
+    outcome: Outcome
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRules:
+    """What an archive does with what arrives.
+
+    Parameters
+    ----------
+    policy
+        For a SOP Instance UID that comes again with other content.
+    limits
+        Of the scan.
+    unparsable_folder
+        Where data sets that do not parse are copied to; None: nowhere.
+    """
+
+    policy: DuplicatePolicy
+    limits: ScanLimits
+    unparsable_folder: Path | None
+
+
+class Ingest:
+    """Turns complete receipts into instances of the archive.
+
+    Parameters
+    ----------
+    store, writer
+        Of the archive.
+    rules
+        Of the archive.
+    """
+
+    def __init__(self, store: Store, writer: IndexWriter, rules: IngestRules) -> None:
+        self._store = store
+        self._writer = writer
+        self._rules = rules
+        self._observers: list[Callable[[InstanceKept], None]] = []
+
+    def observe(self, observer: Callable[[InstanceKept], None]) -> None:
+        """Call `observer` in the event loop for each instance kept; it cannot change the answer."""
+        self._observers.append(observer)
+
+    async def keep(self, receipt: Receipt) -> Outcome:
+        """Make `receipt` durable and record it; when this returns, Success is a promise that holds.
+
+        Raises
+        ------
+        OutOfResourcesError
+            No room, over a limit, or the disk or the index failed: the peer sees A700.
+        CannotUnderstandError
+            The data set does not parse, or a UID is missing or is none: C000.
+        InstanceMismatchError, ClassMismatchError
+            It is of another SOP Instance or Class than the command says: A900, A901.
+        DuplicateInstanceError
+            It is here with other content, and the policy refuses: 0111.
+        """
+        try:
+            file, header = await self._make_durable(receipt)
+        except BaseException:
+            receipt.abort()
+            raise
+        try:
+            outcome = (await self._record(receipt, file, header)).outcome
+        except (CommitInDoubtError, asyncio.CancelledError):
+            receipt.settle()
+            receipt.file.leave()  # the index may name it: recovery will know
+            raise
+        except BaseException:
+            receipt.abort()
+            raise
+        receipt.settle()
+        return self._conclude(receipt, file, outcome)
+
+    async def _make_durable(self, receipt: Receipt) -> tuple[StoredFile, InstanceHeader]:
+        receipt.finish()
+        syncing = receipt.file.finish()
+        header = self._scan_head(receipt)  # while the disk syncs
+        if header is not None:
+            validate(header, receipt.key)
+        file = await asyncio.wrap_future(syncing)
+        if header is None:
+            header = await self._scan_file(receipt, file)
+            validate(header, receipt.key)
+        return file, header
+
+    def _scan_head(self, receipt: Receipt) -> InstanceHeader | None:
+        syntax = receipt.key.transfer_syntax_uid
+        if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+            return None  # inflating takes too long for the event loop
+        try:
+            return scan_head(bytes(receipt.head), receipt.data_set_bytes, syntax, self._rules.limits)
+        except CannotUnderstandError:
+            if self._rules.unparsable_folder is None:
+                raise
+            return None
+
+    async def _scan_file(self, receipt: Receipt, file: StoredFile) -> InstanceHeader:
+        def scan(descriptor: int, data_set_offset: int) -> InstanceHeader:
+            reader = file_reader(descriptor, data_set_offset)
+            source = ByteSource(bytes(receipt.head), file.data_set_bytes, reader)
+            try:
+                return scan_header(source, receipt.key.transfer_syntax_uid, self._rules.limits)
+            except CannotUnderstandError:
+                self._keep_unparsable(file)
+                raise
+
+        return await asyncio.wrap_future(receipt.file.read(scan))
+
+    def _keep_unparsable(self, file: StoredFile) -> None:
+        folder = self._rules.unparsable_folder
+        if folder is None:
+            return
+        name = file.path.replace("/", "-")
+        with contextlib.suppress(OSError):  # the sender is told all the same
+            folder.mkdir(mode=0o700, exist_ok=True)
+            shutil.copyfile(self._store.path(file.path), folder / name)
+            log.warning("instance.kept_unparsable", file=name)
+
+    async def _record(self, receipt: Receipt, file: StoredFile, header: InstanceHeader) -> Recorded:
+        comparison: Comparison | None = None
+        while True:
+            entry = IndexEntry(
+                header=header,
+                key=receipt.key,
+                file=file,
+                provenance=receipt.provenance,
+                policy=self._rules.policy,
+                comparison=comparison,
+            )
+            recorded = await asyncio.wrap_future(self._submit(entry))
+            if recorded.outcome is not None or recorded.existing is None:
+                return recorded
+            comparison = await self._compare(recorded.existing, file)
+
+    def _submit(self, entry: IndexEntry) -> Future[Recorded]:
+        return self._writer.submit(lambda transaction: record_receipt(transaction, entry))
+
+    async def _compare(self, existing: StoredFile, newcomer: StoredFile) -> Comparison:
+        first, second = self._store.path(existing.path), self._store.path(newcomer.path)
+        limits = self._rules.limits
+        result = await asyncio.wrap_future(self._store.run(lambda: compare_contents(first, second, limits)))
+        return Comparison(existing.digest, result.is_same)
+
+    def _conclude(self, receipt: Receipt, file: StoredFile, outcome: Outcome | None) -> Outcome:
+        if outcome is None:
+            raise RuntimeError("the index decided nothing")
+        if outcome in (Outcome.IDENTICAL, Outcome.REFUSED):
+            receipt.file.discard()
+        else:
+            receipt.file.keep()
+        if outcome is Outcome.REFUSED:
+            raise DuplicateInstanceError("this SOP Instance is here with other content")
+        self._announce(InstanceKept(receipt.key, receipt.provenance, outcome, self._store.path(file.path)))
+        return outcome
+
+    def _announce(self, kept: InstanceKept) -> None:
+        for observer in self._observers:
+            try:
+                observer(kept)
+            # an observer is not ours, and the instance is kept whatever it does
+            except Exception:
+                log.exception("observer.failed")
