@@ -3,7 +3,6 @@
 import typer
 
 from pacslite.cli.options import ConfigOption, DataOption, quiet_settings_from
-from pacslite.settings.layout import archive_folder, index_url
 
 app = typer.Typer(help="Upgrade or check the index.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -14,17 +13,20 @@ def upgrade(*, config: ConfigOption = None, data: DataOption = None) -> None:
 
     The data folder must not be in use by a node.
     """
-    # Alembic and SQLAlchemy take half of the start-up, which --help and other commands need not wait for.
+    # SQLAlchemy takes half of the start-up, which --help and other commands need not wait for.
+    from pacslite.archive.archive import archive_folder, index_url  # noqa: PLC0415 - see above
+    from pacslite.cli.database import database_errors  # noqa: PLC0415 - see above
     from pacslite.index import migrate  # noqa: PLC0415 - see above
-    from pacslite.storage.lock import DataFolderLock  # noqa: PLC0415 - goes with it
+    from pacslite.storage.lock import DataFolderLock  # noqa: PLC0415 - see above
 
     settings = quiet_settings_from(config, data)
     with DataFolderLock(settings.data_folder):
         for archive in settings.archives:
-            archive_folder(settings, archive).mkdir(parents=True, exist_ok=True)
+            archive_folder(settings, archive).mkdir(parents=True, exist_ok=True, mode=0o700)
             url = index_url(settings, archive)
-            before = migrate.current(url)
-            migrate.upgrade(url)
+            with database_errors(archive.name):
+                before = migrate.current(url)
+                migrate.upgrade(url)
             after = migrate.head()
             change = "already at" if before == after else f"from {before or 'nothing'} to"
             typer.echo(f"{archive.name}: {change} revision {after}")
@@ -33,9 +35,13 @@ def upgrade(*, config: ConfigOption = None, data: DataOption = None) -> None:
 @app.command("check")
 def check(*, config: ConfigOption = None, data: DataOption = None) -> None:
     """Say whether the index of every archive is of this program's revision."""
-    from pacslite.index import migrate  # noqa: PLC0415 - Alembic takes half of the start-up
+    # SQLAlchemy takes half of the start-up, which --help and other commands need not wait for.
+    from pacslite.archive.archive import index_url  # noqa: PLC0415 - see above
+    from pacslite.cli.database import database_errors  # noqa: PLC0415 - see above
+    from pacslite.index import migrate  # noqa: PLC0415 - see above
 
     settings = quiet_settings_from(config, data)
     for archive in settings.archives:
-        migrate.check(index_url(settings, archive))
+        with database_errors(archive.name):
+            migrate.check(index_url(settings, archive))
         typer.echo(f"{archive.name}: ok, revision {migrate.head()}")

@@ -28,15 +28,11 @@ MEANINGS: Final = {
     ExitCode.OK: "It worked; `serve` was stopped and drained.",
     ExitCode.FAILED: "It failed, or a part of it did.",
     ExitCode.USAGE: "The command line is wrong.",
-    ExitCode.CONFIGURATION: "The settings are wrong, or a peer's name is unknown.",
+    ExitCode.CONFIGURATION: "The settings are wrong, a peer is unknown, or an address cannot be bound.",
     ExitCode.DATA: "The data folder cannot be used, or its index is of another revision.",
-    ExitCode.NETWORK: "An address cannot be bound, or an association was refused, lost or not answered.",
+    ExitCode.NETWORK: "An association was refused, lost or not answered.",
     ExitCode.INTERRUPTED: "It was interrupted; `serve` was told twice to stop.",
 }
-
-
-class ListenError(PacsliteError):
-    """An address of `listen` cannot be bound."""
 
 
 _CODES: Final = (
@@ -44,7 +40,6 @@ _CODES: Final = (
     (DataFolderError, ExitCode.DATA),
     (IndexRevisionError, ExitCode.DATA),
     (AssociationError, ExitCode.NETWORK),
-    (ListenError, ExitCode.NETWORK),
 )
 
 

@@ -1,25 +1,17 @@
 """A node in the foreground of a process: from start to drain, driven by signals."""
 
 import asyncio
-import errno
 import signal
-import socket
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
-from pacslite.cli.exits import ExitCode, ListenError
+from pacslite.cli.exits import ExitCode
 from pacslite.model.errors import ConfigurationError
 from pacslite.settings.schema import Settings
 
 logger = structlog.get_logger(__name__)
-
-_BIND_ERRORS: Final = {
-    errno.EADDRINUSE: "the address is in use by another process",
-    errno.EADDRNOTAVAIL: "this machine does not have the address",
-    errno.EACCES: "a port below 1024 needs a privilege, docs/operations.md says how to give it",
-}
 
 
 class Runnable(Protocol):
@@ -38,8 +30,8 @@ class Runnable(Protocol):
     async def stop(self) -> None:
         """End everything."""
 
-    def reload_peers(self, settings: Settings) -> None:
-        """Take the peers of `settings` for associations from now on."""
+    async def reload_peers(self, settings: Settings) -> None:
+        """Take the peers and the admission rules of `settings` for associations from now on."""
 
 
 class _StopSignals:
@@ -72,8 +64,7 @@ class _PeerReload:
         except ConfigurationError as error:
             logger.error("peers.kept", reason=str(error))  # noqa: TRY400 - a traceback tells no more
             return
-        self._node.reload_peers(settings)
-        logger.info("peers.reloaded", count=len(settings.peers))
+        await self._node.reload_peers(settings)
 
 
 async def run_until_stopped(
@@ -82,39 +73,22 @@ async def run_until_stopped(
     """Start `node`, `announce` its addresses, and run it until SIGTERM or SIGINT.
 
     The first signal drains it, a second one ends it at once. SIGHUP: it takes the peers that `load` returns.
-
-    Raises
-    ------
-    ListenError
-        When an address cannot be bound.
+    Signals that come while it starts take effect once it has: a start is not cut off half-way.
     """
     loop = asyncio.get_running_loop()
     signals = _StopSignals()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.note)
-    is_complete = await _complete_unless(signals.insisted, _start(node))
+    await node.start()
     try:
-        if is_complete:
-            loop.add_signal_handler(signal.SIGHUP, _PeerReload(node, load).request)
-            announce(node.addresses)
-            await signals.asked.wait()
-            is_complete = await _complete_unless(signals.insisted, node.drain())
+        loop.add_signal_handler(signal.SIGHUP, _PeerReload(node, load).request)
+        announce(node.addresses)
+        await signals.asked.wait()
+        is_drained = await _complete_unless(signals.insisted, node.drain())
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
         await node.stop()
-    return ExitCode.OK if is_complete else ExitCode.INTERRUPTED
-
-
-async def _start(node: Runnable) -> None:
-    try:
-        await node.start()
-    except socket.gaierror as error:
-        raise ListenError(f"cannot listen: {error.strerror}") from error
-    except OSError as error:
-        reason = _BIND_ERRORS.get(error.errno or 0)
-        if reason is None or error.filename is not None:
-            raise
-        raise ListenError(f"cannot listen: {reason} ({error.strerror})") from error
+    return ExitCode.OK if is_drained else ExitCode.INTERRUPTED
 
 
 async def _complete_unless(event: asyncio.Event, work: Awaitable[None]) -> bool:

@@ -3,8 +3,8 @@ from pathlib import Path
 
 from support.command_line import run
 
+from pacslite.archive.archive import index_url
 from pacslite.index import migrate
-from pacslite.settings.layout import index_url
 from pacslite.settings.schema import ArchiveSettings, Settings
 from pacslite.storage.lock import DataFolderLock
 
@@ -55,3 +55,13 @@ def test_an_index_elsewhere_is_used(tmp_path: Path) -> None:
     assert run("db", "upgrade", "--config", config, "--data", tmp_path / "data").exit_code == 0
     assert migrate.current(url) == migrate.head()
     assert index_url(Settings(), ArchiveSettings(index_url=url)) == url
+
+
+def test_a_damaged_index_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "archives" / "main"
+    folder.mkdir(parents=True)
+    (folder / "index.sqlite").write_bytes(b"no database" * 100)
+    for command in (["db", "check"], ["db", "upgrade"], ["stats"]):
+        result = run(*command, "--data", tmp_path)
+        assert result.exit_code == 4
+        assert result.stderr == "pacslite: the index of archive main: file is not a database\n"

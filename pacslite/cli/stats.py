@@ -1,0 +1,86 @@
+"""`pacslite stats`: how much the archives hold."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from pacslite.cli.options import ConfigOption, DataOption, JsonOption, quiet_settings_from
+from pacslite.settings.schema import ArchiveSettings, Settings
+
+
+def stats(*, config: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show what each archive holds, the free space, and the running node's process.
+
+    The index tells the numbers of patients, studies, series, instances, conflicts (versions kept aside) and
+    discrepancies; the size is that of the files in the store, conflicts included.
+    """
+    from pacslite.storage.lock import find_owner  # noqa: PLC0415 - --help need not wait for it
+
+    settings = quiet_settings_from(config, data)
+    archives = [_archive(settings, archive) for archive in settings.archives]
+    result = {
+        "data_folder": str(settings.data_folder.absolute()),
+        "pid": find_owner(settings.data_folder),
+        "free_bytes": shutil.disk_usage(settings.data_folder).free,
+        "archives": archives,
+    }
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        _print(result)
+
+
+def _archive(settings: Settings, archive: ArchiveSettings) -> dict[str, Any]:
+    # SQLAlchemy takes half of the start-up, which --help and other commands need not wait for.
+    from pacslite.archive.archive import archive_folder, index_url  # noqa: PLC0415 - see above
+    from pacslite.cli.database import database_errors  # noqa: PLC0415 - see above
+    from pacslite.index import migrate  # noqa: PLC0415 - see above
+    from pacslite.index.engine import open_reader_engine  # noqa: PLC0415 - see above
+    from pacslite.index.reader import IndexReader  # noqa: PLC0415 - see above
+
+    url = index_url(settings, archive)
+    with database_errors(archive.name):
+        migrate.check(url)
+        engine = open_reader_engine(url, busy_seconds=settings.index.busy_seconds, reader_count=1)
+        try:
+            counts = IndexReader(engine).counts()
+        finally:
+            engine.dispose()
+    size = _size(archive_folder(settings, archive) / "store")
+    return {"name": archive.name, **asdict(counts), "file_bytes": size}
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of the files under `folder`; a running node may remove some meanwhile."""
+    total = 0
+    for path in folder.rglob("*.dcm"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def _print(result: dict[str, Any]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    node = f"process {result['pid']}" if result["pid"] else "not running"
+    console.print(f"data folder  {result['data_folder']}", markup=False)
+    console.print(f"node         {node}")
+    console.print(f"free         {decimal(result['free_bytes'])}")
+    columns = [key for key in result["archives"][0] if key != "file_bytes"]
+    table = Table(box=None, pad_edge=False)
+    for column in [*columns, "size"]:
+        table.add_column(
+            "archive" if column == "name" else column, justify="left" if column == "name" else "right"
+        )
+    for archive in result["archives"]:
+        table.add_row(*(str(archive[column]) for column in columns), decimal(archive["file_bytes"]))
+    console.print()
+    console.print(table)
