@@ -12,6 +12,9 @@ from pacslite.settings.schema import LoggingSettings
 _MAY_QUOTE_DATA: Final = ("pydicom", "pynetdicom", "py.warnings")
 """Loggers whose messages repeat values of the data sets they are about; they speak at level debug only."""
 
+_TALKATIVE: Final = ("alembic",)
+"""Loggers whose `info` is about themselves; they speak from warning on, or at level debug."""
+
 
 class _StandardError(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stderr` is at that moment, so that a redirection later on holds for it too."""
@@ -57,8 +60,9 @@ def configure_logging(settings: LoggingSettings) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     logging.captureWarnings(capture=True)
-    for name in _MAY_QUOTE_DATA:
-        logging.getLogger(name).setLevel(logging.DEBUG if level == logging.DEBUG else logging.CRITICAL)
+    quiet = dict.fromkeys(_MAY_QUOTE_DATA, logging.CRITICAL) | dict.fromkeys(_TALKATIVE, logging.WARNING)
+    for name, least in quiet.items():
+        logging.getLogger(name).setLevel(logging.NOTSET if level == logging.DEBUG else least)
 
 
 def _renderers(form: str) -> list[Processor]:

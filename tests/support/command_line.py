@@ -21,7 +21,7 @@ def logging_restored() -> Iterator[None]:
         logging.captureWarnings(capture=False)
         structlog.reset_defaults()
         root.handlers, root.level = handlers, level
-        for name in ("pydicom", "pynetdicom", "py.warnings"):
+        for name in ("pydicom", "pynetdicom", "py.warnings", "alembic"):
             logging.getLogger(name).setLevel(logging.NOTSET)
 
 

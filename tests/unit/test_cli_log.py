@@ -76,6 +76,14 @@ def test_libraries_that_quote_values_are_not_heard(level: str, capsys: pytest.Ca
     assert capsys.readouterr().err == ""
 
 
+def test_libraries_do_not_talk_about_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(LoggingSettings())
+    logging.getLogger("alembic.runtime.migration").info("Context impl SQLiteImpl.")
+    assert capsys.readouterr().err == ""
+    logging.getLogger("alembic.runtime.migration").warning("odd")
+    assert "odd" in capsys.readouterr().err
+
+
 def test_at_debug_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(LoggingSettings(level="debug"))
     logging.getLogger("pydicom").warning("Invalid value")
