@@ -13,7 +13,7 @@ from pacslite.settings.schema import Section, Settings
 _HEAD: Final = """\
 # Configuration
 
-<!-- Written by `make docs` from pacslite/settings/schema.py. -->
+<!-- Written by `make docs` from pacslite/settings. -->
 
 `pacslite serve --config FILE` reads a YAML file; `config/pacslite.yaml` is one with every key at its default.
 A key that is left out keeps its default. Unknown keys, keys that stand twice and values of the wrong type are

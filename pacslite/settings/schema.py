@@ -4,19 +4,15 @@
 """
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pacslite.model.instances import DuplicatePolicy
+from pacslite.settings.limits import AssociationSettings, IndexSettings, LoggingSettings, StorageSettings
+from pacslite.settings.section import Section
 from pacslite.settings.values import (
-    GIB,
-    KIB,
-    MIB,
     AeTitle,
-    Bytes,
-    BytesOrZero,
-    Count,
     Flag,
     Folder,
     FolderName,
@@ -26,18 +22,23 @@ from pacslite.settings.values import (
     Network,
     PeerName,
     Port,
-    Seconds,
-    ThreadCount,
     Uid,
     is_loopback,
     require_unique,
 )
 
-
-class Section(BaseModel):
-    """A group of settings: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+__all__ = [
+    "AdmissionSettings",
+    "ArchiveSettings",
+    "AssociationSettings",
+    "IndexSettings",
+    "Listener",
+    "LoggingSettings",
+    "PeerSettings",
+    "Section",
+    "Settings",
+    "StorageSettings",
+]
 
 
 class Listener(Section):
@@ -121,121 +122,6 @@ class PeerSettings(Section):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.ae_title}@{host}:{self.port}"
-
-
-class AssociationSettings(Section):
-    """Limits and timers of associations."""
-
-    max_associations: Count = Field(
-        default=200, description="Associations at a time; one more is rejected as transient (2, 3, 2)."
-    )
-    max_half_open: Count = Field(
-        default=500, description="Connections at a time that have not negotiated yet; counted apart."
-    )
-    max_pdu_bytes: int = Field(
-        default=128 * KIB,
-        strict=True,
-        ge=4 * KIB,
-        le=16 * MIB,
-        description="The largest P-DATA-TF PDU that the node announces it takes, in bytes.",
-    )
-    artim_seconds: Seconds = Field(
-        default=10.0,
-        description="How long a connection may take to ask for an association, and to close after one.",
-    )
-    idle_seconds: Seconds = Field(
-        default=300.0,
-        description="How long an association may stay without any request before it is aborted.",
-    )
-    dimse_seconds: Seconds = Field(
-        default=60.0,
-        description="How long a message may pause between two fragments, or a response be awaited.",
-    )
-    minimum_receive_bytes_per_second: Bytes = Field(
-        default=1000,
-        description="A message that arrives slower than this on average is aborted, in bytes a second.",
-    )
-    drain_seconds: Seconds = Field(
-        default=20.0, description="How long associations may finish after SIGTERM before they are aborted."
-    )
-    connect_seconds: Seconds = Field(
-        default=10.0, description="How long connecting to a peer may take when the node is the one who asks."
-    )
-
-
-class StorageSettings(Section):
-    """Limits of the store and how it writes."""
-
-    reserve_bytes: BytesOrZero = Field(
-        default=GIB,
-        description="Free space that stays free, in bytes; below it a C-STORE gets A700. 0 keeps none.",
-    )
-    max_open_bytes: Bytes = Field(
-        default=16 * GIB,
-        description="Bytes of unfinished receipts at a time, over all associations; beyond it A700.",
-    )
-    max_object_bytes: Bytes = Field(
-        default=16 * GIB, description="Size of one data set, in bytes; a larger one gets A700."
-    )
-    max_inflated_bytes: Bytes = Field(
-        default=GIB,
-        description="How far a deflated data set is inflated to read its header, in bytes; beyond it A700.",
-    )
-    disk_threads: ThreadCount = Field(default=4, description="Threads that write and sync files.")
-    segment_files: Count = Field(
-        default=256, description="Files that are made ahead in each folder of the store."
-    )
-    chunk_pool_bytes: int = Field(
-        default=16 * MIB,
-        strict=True,
-        ge=2 * MIB,
-        description="Memory for data on its way to the disk, over all associations, in bytes.",
-    )
-    sync_interval_bytes: Bytes = Field(
-        default=16 * MIB, description="A large instance is synced each time so many bytes of it are written."
-    )
-    allow_unsafe_filesystem: Flag = Field(
-        default=False,
-        description="Start although the data folder is on a network file system, which can lose the index.",
-    )
-    keep_unparsable: Flag = Field(
-        default=False,
-        description="Keep a data set that was refused as unparsable (C000) aside for inspection.",
-    )
-
-    @model_validator(mode="after")
-    def _check_object_fits(self) -> Self:
-        if self.max_object_bytes > self.max_open_bytes:
-            raise KeyedError(
-                "storage.max_object_bytes",
-                "is larger than storage.max_open_bytes, so no such object could arrive",
-            )
-        return self
-
-
-class IndexSettings(Section):
-    """How the index is written and read."""
-
-    max_group_count: Count = Field(default=64, description="Receipts that share one durable commit at most.")
-    checkpoint_wal_bytes: Bytes = Field(
-        default=4 * MIB,
-        description="SQLite only: size of the write-ahead log that starts a checkpoint, in bytes.",
-    )
-    busy_seconds: Seconds = Field(
-        default=10.0, description="How long a locked database is waited for before the sender gets A700."
-    )
-    reader_count: ThreadCount = Field(default=4, description="Connections that read at a time.")
-
-
-class LoggingSettings(Section):
-    """What the node says on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least level that is written; `info` and above hold no patient data."
-    )
-    format: Literal["text", "json"] = Field(
-        default="text", description="`text` for people, `json` for one JSON object per line."
-    )
 
 
 class Settings(Section):
