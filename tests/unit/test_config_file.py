@@ -1,9 +1,14 @@
+import contextlib
+import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pacslite.model.errors import ConfigurationError
+from pacslite.settings.document import variable_name
 from pacslite.settings.keys import all_keys
 from pacslite.settings.load import SettingsError, load_settings
 from pacslite.settings.schema import PeerSettings, Settings
@@ -136,3 +141,30 @@ def test_an_option_cannot_hide_a_wrong_file(tmp_path: Path) -> None:
         load_settings(write(tmp_path, "peers: 5\n"), overrides={"peers+": []})
     with pytest.raises(ConfigurationError, match="expected keys with values"):
         load_settings(write(tmp_path, "storage: [5]\n"), {"PACSLITE_STORAGE__RESERVE_BYTES": "5"})
+
+
+KEYS = st.sampled_from([name.rpartition(".")[2] for name, _ in all_keys()] + ["<<", "listn"]) | st.text()
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.integers(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=5).map(yaml.safe_dump) | st.text())
+def test_any_file_is_settings_or_a_configuration_error(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pacslite.yaml"
+        path.write_text(text, encoding="utf-8", errors="surrogatepass")
+        try:
+            settings = load_settings(path, overrides={"listen.0.port": 0, "peers+": []})
+        except ConfigurationError as error:
+            assert str(path) in str(error)  # noqa: PT017 - most examples are errors, and each must say where
+        else:
+            assert settings.listen[0].port == 0
+
+
+@given(st.dictionaries(KEYS.map(lambda key: variable_name(key.replace("\0", ""))), st.text(), max_size=3))
+def test_any_environment_is_settings_or_a_configuration_error(environ: dict[str, str]) -> None:
+    with contextlib.suppress(ConfigurationError):
+        load_settings(environ=environ)
