@@ -13,6 +13,7 @@ import structlog
 from pacslite.archive.compare import compare_contents
 from pacslite.archive.receipt import Receipt
 from pacslite.archive.scan import ByteSource, ScanLimits, file_reader, scan_head, scan_header, validate
+from pacslite.archive.scan.encodings import encoding_of
 from pacslite.index.entries import Comparison, IndexEntry, Recorded
 from pacslite.index.failures import CommitInDoubtError
 from pacslite.index.recording import record_receipt
@@ -20,7 +21,6 @@ from pacslite.index.writer import IndexWriter
 from pacslite.model.errors import CannotUnderstandError, DuplicateInstanceError
 from pacslite.model.header import InstanceHeader
 from pacslite.model.instances import DuplicatePolicy, InstanceKey, Outcome, Provenance, StoredFile
-from pacslite.model.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 from pacslite.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -98,8 +98,7 @@ class Ingest:
         try:
             outcome = (await self._record(receipt, file, header)).outcome
         except (CommitInDoubtError, asyncio.CancelledError):
-            receipt.settle()
-            receipt.file.leave()  # the index may name it: recovery will know
+            receipt.settle()  # the index may name the file: recovery will know
             raise
         except BaseException:
             receipt.abort()
@@ -121,7 +120,7 @@ class Ingest:
 
     def _scan_head(self, receipt: Receipt) -> InstanceHeader | None:
         syntax = receipt.key.transfer_syntax_uid
-        if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        if encoding_of(syntax).is_deflated:
             return None  # inflating takes too long for the event loop
         try:
             return scan_head(bytes(receipt.head), receipt.data_set_bytes, syntax, self._rules.limits)
@@ -186,10 +185,13 @@ class Ingest:
             receipt.file.keep()
         if outcome is Outcome.REFUSED:
             raise DuplicateInstanceError("this SOP Instance is here with other content")
-        self._announce(InstanceKept(receipt.key, receipt.provenance, outcome, self._store.path(file.path)))
+        self._announce(receipt, file, outcome)
         return outcome
 
-    def _announce(self, kept: InstanceKept) -> None:
+    def _announce(self, receipt: Receipt, file: StoredFile, outcome: Outcome) -> None:
+        if not self._observers:
+            return
+        kept = InstanceKept(receipt.key, receipt.provenance, outcome, self._store.path(file.path))
         for observer in self._observers:
             try:
                 observer(kept)

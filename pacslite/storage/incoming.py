@@ -104,12 +104,9 @@ class IncomingFile:
         self._enqueue(self._discard)
 
     def keep(self) -> None:
-        """Take note that the index names the file."""
-        self._enqueue(self._keep)
-
-    def leave(self) -> None:
-        """Close the file without deciding its fate; the next start does."""
-        self._enqueue(self._close)
+        """Take note that the index names the finished file."""
+        if self._slot is not None:
+            self._resolve(self._slot)
 
     def _enqueue(self, job: Callable[[], None]) -> None:
         with self._lock:
@@ -182,6 +179,7 @@ class IncomingFile:
             self._error = error
             self._writing.failed(error)
             raise OutOfResourcesError("the store could not be synced") from error
+        self._close()
         return StoredFile(
             path=self._slot.relative_path,
             file_bytes=self._file_bytes,
@@ -190,26 +188,32 @@ class IncomingFile:
         )
 
     def _read(self, use: Callable[[int, int], T]) -> T:
-        if self._descriptor is None:
+        if self._slot is None:
             raise OutOfResourcesError("the store could not be read")
         try:
-            return use(self._descriptor, len(self._head))
+            descriptor = os.open(self._slot.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                return use(descriptor, len(self._head))
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise OutOfResourcesError("the store could not be read") from error
 
     def _discard(self) -> None:
         self._close()
-        if self._slot is not None:
-            # A file that could not be removed has no row: recovery finds it at the next start, because its
-            # segment stays unsealed.
-            with contextlib.suppress(OSError):
-                self._slot.path.unlink()
-                self._slot.segment.resolve()
+        if self._slot is None:
+            return
+        try:
+            self._slot.path.unlink()
+        except OSError as error:
+            # It has no row: recovery finds it at the next start, because its segment stays unsealed.
+            self._writing.failed(error)
+        else:
+            self._resolve(self._slot)
 
-    def _keep(self) -> None:
-        self._close()
-        if self._slot is not None:
-            self._slot.segment.resolve()
+    def _resolve(self, slot: Slot) -> None:
+        if slot.segment.resolve():
+            self._writing.executor.submit(slot.segment.seal)
 
     def _close(self) -> None:
         if self._descriptor is not None:

@@ -29,19 +29,16 @@ class Segment:
     unresolved_count: int
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def resolve(self) -> None:
-        """Take note that one file has a row or is gone; seal the segment with the last one.
-
-        Notes
-        -----
-        Touches the disk at the last file: call it in a disk thread.
-        """
+    def resolve(self) -> bool:
+        """Take note that one file has a row or is gone; return whether it was the last: then `seal`."""
         with self.lock:
             self.unresolved_count -= 1
-            is_done = self.unresolved_count == 0
-        if is_done:
-            with contextlib.suppress(OSError):  # an unsealed segment is looked at again: no harm
-                (self.path / SEAL_NAME).touch(mode=_FILE_MODE)
+            return self.unresolved_count == 0
+
+    def seal(self) -> None:
+        """Say on disk that recovery need not look here again."""
+        with contextlib.suppress(OSError):  # an unsealed segment is looked at again: no harm
+            (self.path / SEAL_NAME).touch(mode=_FILE_MODE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,8 @@ class SegmentMaker:
             slot = self._slots.popleft()
             with contextlib.suppress(OSError):
                 slot.path.unlink()
-            slot.segment.resolve()
+            if slot.segment.resolve():
+                slot.segment.seal()
 
     def take(self) -> Slot:
         """Return a file that is empty, synced into its folder, and nobody else's; may wait for it.
