@@ -19,6 +19,7 @@ from pacslite.model.instances import InstanceKey, Provenance
 from pacslite.model.uids import is_tolerable_uid
 from pacslite.settings.schema import ArchiveSettings, Settings
 from pacslite.storage.part10 import build_part10_head
+from pacslite.storage.segments import make_folder
 from pacslite.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -86,7 +87,7 @@ class Archive:
             The index is of another revision.
         """
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self._folder)
         except OSError as error:
             raise DataFolderError(f"{self._folder}: {error.strerror}") from error
         self._open_index()

@@ -1,13 +1,12 @@
 """What the last run of the node left behind: files that were never acknowledged."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from pacslite.storage.segments import SEAL_NAME
+from pacslite.storage.segments import SEAL_NAME, seal
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +60,5 @@ def _recover_segment(segment: Path, node_name: str, named_paths: Callable[[str],
         if prefix + path.name not in named:
             path.unlink()
             removed += 1
-    with contextlib.suppress(OSError):  # an unsealed segment is looked at again: no harm
-        (segment / SEAL_NAME).touch(mode=0o600)
+    seal(segment)
     return removed

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import threading
 import time
 from collections import deque
@@ -36,9 +37,11 @@ class Segment:
             return self.unresolved_count == 0
 
     def seal(self) -> None:
-        """Say on disk that recovery need not look here again."""
-        with contextlib.suppress(OSError):  # an unsealed segment is looked at again: no harm
-            (self.path / SEAL_NAME).touch(mode=_FILE_MODE)
+        """Say on disk that recovery need not look here again; a segment without files goes."""
+        try:
+            self.path.rmdir()
+        except OSError:
+            seal(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,7 @@ class SegmentMaker:
         OSError
             The store cannot be written to.
         """
-        self._folder.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
-        sync_folder(self._folder.parent)
+        make_folder(self._folder)
         self._add_segment()
         self._thread.start()
 
@@ -109,9 +111,11 @@ class SegmentMaker:
             There is none, and the last attempt to make some failed so.
         """
         with self._condition:
+            if not self._slots:
+                self._error = None  # what failed may have been mended since: one more attempt
+                self._condition.notify_all()
             while not self._slots:
                 if self._error is not None or self._is_stopping:
-                    self._condition.notify_all()
                     raise self._error or OSError("the store is closed")
                 self._condition.wait()
             slot = self._slots.popleft()
@@ -140,11 +144,14 @@ class SegmentMaker:
                 self._condition.wait(RETRY_SECONDS)
 
     def _add_segment(self) -> None:
-        path = self._make_folder()
-        segment = Segment(path, self._segment_files)
-        slots = [self._make_slot(segment, number) for number in range(self._segment_files)]
-        sync_folder(path)
-        sync_folder(self._folder)
+        segment = Segment(self._make_folder(), self._segment_files)
+        try:
+            slots = [self._make_slot(segment, number) for number in range(self._segment_files)]
+            sync_folder(segment.path)
+            sync_folder(self._folder)
+        except OSError:
+            shutil.rmtree(segment.path, ignore_errors=True)  # nobody has been given any of its files
+            raise
         with self._condition:
             self._slots.extend(slots)
             self._error = None
@@ -168,6 +175,27 @@ class SegmentMaker:
         path = segment.path / name
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _FILE_MODE))
         return Slot(path, f"{self._node_name}/{segment.path.name}/{name}", segment)
+
+
+def seal(segment: Path) -> None:
+    """Mark a segment as one whose files all have a row."""
+    with contextlib.suppress(OSError):  # an unsealed segment is looked at again: no harm
+        (segment / SEAL_NAME).touch(mode=_FILE_MODE)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and what is missing above it, durably.
+
+    Raises
+    ------
+    OSError
+        It cannot be made.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
