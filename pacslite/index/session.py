@@ -64,5 +64,7 @@ def _transact(
     try:
         connection.commit()
     except DBAPIError as error:
+        # SQLAlchemy takes the transaction for ended; SQLite may have it open still.
+        connection.invalidate()
         raise at_commit(error) from error
     return results

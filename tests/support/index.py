@@ -102,7 +102,7 @@ class Index:
     def receive(self, entry: IndexEntry) -> Recorded:
         """Record `entry`; where the index asks for a comparison, answer that the contents differ."""
         recorded = self.submit(entry).result(timeout=20)
-        if recorded.outcome is None:
+        while recorded.outcome is None:
             assert recorded.existing is not None
             verdict = Comparison(recorded.existing.digest, is_same_content=False)
             recorded = self.submit(replace(entry, comparison=verdict)).result(timeout=20)
