@@ -125,7 +125,7 @@ def _unsigned(_: Attribute, raw: RawElement, __: Context) -> tuple[ColumnValue, 
 
 
 def _uid(_: Attribute, raw: RawElement, __: Context) -> tuple[ColumnValue, ...]:
-    return (strip_uid(raw.value)[:MAX_UID_LENGTH] or None,)
+    return (clean(strip_uid(raw.value))[:MAX_UID_LENGTH] or None,)
 
 
 def _sequence(attribute: Attribute, raw: RawElement, context: Context) -> tuple[ColumnValue, ...]:
