@@ -168,8 +168,7 @@ class Receipt:
             self.data_set_bytes += len(piece)
             return True
         self.refusal = refusal
-        self._pieces = []
-        self._release_chunk()
+        self._pieces = []  # the chunk stays ours: what is being read out of it may belong to the next request
         self.settle()
         return False
 

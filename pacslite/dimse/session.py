@@ -90,6 +90,7 @@ class Session:
         self._settings = settings
         self._server = server
         self._assembler = MessageAssembler(self)
+        self._buffered_sink: DataSink | None = None
         self._watch = LazyTimer(loop, self._check_progress)
         self._received_bytes = 0
         self._watched_bytes = 0
@@ -110,7 +111,8 @@ class Session:
 
     def receive_buffer(self) -> memoryview | None:
         """Return the memory of the data set under way, if it has any."""
-        return self._assembler.sink.buffer() if self._assembler.sink is not None else None
+        self._buffered_sink = self._assembler.sink
+        return self._buffered_sink.buffer() if self._buffered_sink is not None else None
 
     def buffer_filled(self, received_bytes: int) -> None:
         """Pass on how much of that memory is in use."""
@@ -128,6 +130,8 @@ class Session:
             self._watched_bytes = self._received_bytes
             self._watch.start(self._settings.dimse_seconds)
         self._received_bytes += len(piece)
+        # behind the end of a data set, its memory holds the beginning of the next one
+        is_own = is_own and self._assembler.sink is self._buffered_sink
         try:
             self._assembler.take(context_id, control, piece, is_whole=is_whole, is_own=is_own)
         except InvalidMessageError as error:

@@ -1,0 +1,38 @@
+"""C-STORE requests sent ahead of their answers: not negotiated (PS3.7 D.3.3.3), but nothing may be lost."""
+
+from pathlib import Path
+
+from support.instances import make_instance
+from support.kept import check_kept, check_nothing_else
+from support.nodes import STORAGE, running_node
+from support.raw_sender import RawSender
+
+
+def test_pipelined_requests_are_all_kept_whole(tmp_path: Path) -> None:
+    first = make_instance(pixels=bytes(300_000))
+    rest = [make_instance(pixels=bytes([number]) * size) for number, size in enumerate((20, 3_000, 90_000))]
+    with running_node(tmp_path) as node:
+        with RawSender.of(node.address, first) as sender:
+            beginning = sender.command(first) + sender.data(first)[:-40]
+            sender.peer.send(beginning)
+            # the end of one data set and all of the next share a read
+            end = sender.data(first)[-40:]
+            sender.peer.send(end + b"".join(sender.command(each) + sender.data(each) for each in rest))
+            assert [sender.answer().status for _ in range(4)] == [0, 0, 0, 0]
+        for instance in (first, *rest):
+            check_kept(node, instance)
+        check_nothing_else(node)
+
+
+def test_a_request_behind_a_refused_one_is_kept_whole(tmp_path: Path) -> None:
+    limits = STORAGE.model_copy(update={"max_object_bytes": 200_000})
+    first = make_instance(pixels=bytes(300_000))
+    second = make_instance(pixels=bytes(range(256)) * 400)
+    with running_node(tmp_path, storage=limits) as node:
+        with RawSender.of(node.address, first) as sender:
+            sender.peer.send(sender.command(first) + sender.data(first)[:150_000])
+            rest = sender.data(first)[150_000:]
+            sender.peer.send(rest + sender.command(second) + sender.data(second))
+            assert [sender.answer().status for _ in range(2)] == [0xA700, 0]
+        check_kept(node, second)
+        check_nothing_else(node)
