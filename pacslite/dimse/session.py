@@ -15,7 +15,7 @@ from pacslite.dimse.commands import (
     encode_response,
 )
 from pacslite.dimse.sinks import DataSink, MemorySink
-from pacslite.model.errors import AssociationAbortedError, RefusedError
+from pacslite.model.errors import AssociationAbortedError, AssociationTimeoutError, RefusedError
 from pacslite.model.statuses import Status, StatusReport
 from pacslite.settings.schema import AssociationSettings
 from pacslite.upperlayer.connection import Connection
@@ -173,10 +173,12 @@ class Session:
             if request.sink is not None:
                 request.sink.abort()
         self._waiting.clear()
+        why = ending.description if ending is not None else "the association was released"
+        is_timeout = ending is not None and ending.is_timeout
+        kind = AssociationTimeoutError if is_timeout else AssociationAbortedError
         for exchange in self._exchanges.values():
             if not exchange.response.done():
-                why = ending.description if ending is not None else "the association was released"
-                exchange.response.set_exception(AssociationAbortedError(why))
+                exchange.response.set_exception(kind(why))
         self._exchanges.clear()
         self._is_closed = True
         self._finish_if_idle()
@@ -197,7 +199,7 @@ class Session:
         least = self._settings.minimum_receive_bytes_per_second * self._settings.dimse_seconds
         came = self._received_bytes - self._watched_bytes
         if came < least and not self.connection.is_reading_held:
-            self.connection.abort("a message did not come on in time")
+            self.connection.abort("a message did not come on in time", is_timeout=True)
             return
         self._watched_bytes = self._received_bytes
         self._watch.start(self._settings.dimse_seconds)
@@ -311,7 +313,8 @@ class Session:
     def expect_response(self, message_id: int) -> asyncio.Future[tuple[Command, bytes]]:
         """Return what will hold the response to `message_id`: its command and its data set.
 
-        The future raises AssociationAbortedError when the association ends first.
+        The future raises AssociationAbortedError, or AssociationTimeoutError if a timer of ours ended it,
+        when the association ends first. Take it back with `forget_response`.
         """
         exchange = _Exchange(asyncio.get_running_loop().create_future())
         if self._is_closed:
@@ -325,5 +328,19 @@ class Session:
         self._exchanges.pop(message_id, None)
 
     async def drain(self) -> None:
-        """Wait until the peer has taken enough of what was sent to send more."""
-        await self._may_write.wait()
+        """Wait until the peer has taken enough of what was sent to send more, or the association has ended.
+
+        Raises
+        ------
+        AssociationTimeoutError
+            The peer took nothing within the DIMSE time.
+        """
+        unsent_bytes = self.connection.unsent_bytes
+        while not self._may_write.is_set():
+            try:
+                async with asyncio.timeout(self._settings.dimse_seconds):
+                    await self._may_write.wait()
+            except TimeoutError:
+                if self.connection.unsent_bytes >= unsent_bytes:
+                    raise AssociationTimeoutError("the peer takes no data") from None
+                unsent_bytes = self.connection.unsent_bytes

@@ -14,6 +14,7 @@ from pacslite.upperlayer.states import Event, State
 log = structlog.get_logger(__name__)
 
 SHARED_BUFFER_BYTES: Final = 256 * 1024
+HANG_UP_SECONDS: Final = 1.0
 _TCP_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -69,6 +70,7 @@ class Connection(Machine, asyncio.BufferedProtocol):
         self._is_readable = True
         self._is_deaf = False
         self._on_lost: list[Callable[[], None]] = []
+        self._lost = asyncio.Event()
 
     def close(self) -> None:
         """Close the transport once what was written is sent, without waiting for the peer to do so."""
@@ -79,6 +81,19 @@ class Connection(Machine, asyncio.BufferedProtocol):
         self._ending = Ending("closed by us")
         if self._transport is not None:
             self._transport.abort()
+
+    async def hang_up(self) -> None:
+        """Close the transport and return once it is closed; what the peer does not take in time is lost."""
+        self.close()
+        try:
+            async with asyncio.timeout(HANG_UP_SECONDS):
+                await self._lost.wait()
+        except TimeoutError:
+            self.drop()
+            await self._lost.wait()
+        except asyncio.CancelledError:
+            self.drop()
+            raise
 
     def hold_reading(self, why: str) -> None:
         """Read no more from the peer until `why` and all other holds are let go."""
@@ -115,7 +130,7 @@ class Connection(Machine, asyncio.BufferedProtocol):
         else:
             self._transport.pause_reading()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
@@ -166,6 +181,7 @@ class Connection(Machine, asyncio.BufferedProtocol):
         for callback in self._on_lost:
             callback()
         self._on_lost.clear()
+        self._lost.set()
         self._own_buffer = None
         self._backlog = b""
 

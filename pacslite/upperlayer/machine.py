@@ -27,6 +27,7 @@ class Ending:
     description: str
     source: int | None = None
     reason: int | None = None
+    is_timeout: bool = False
 
 
 class Negotiator(Protocol):
@@ -125,7 +126,7 @@ class Machine(ABC):
         self._ending = Ending("")
 
     @abstractmethod
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         """Send bytes to the peer."""
 
     @abstractmethod
@@ -153,8 +154,8 @@ class Machine(ABC):
         self._pdu = encode_fixed(PduType.ASSOCIATE_RJ, result, source, reason)
         self._fire(Event.EVT8_ASSOCIATE_REJECT)
 
-    def send_p_data(self, pdus: bytes) -> None:
-        """Send whole P-DATA-TF PDUs; dropped when the association is gone."""
+    def send_p_data(self, pdus: bytes | memoryview) -> None:
+        """Send whole P-DATA-TF PDUs, whose memory stays as it is; dropped when the association is gone."""
         if (Event.EVT9_P_DATA_REQUEST, self.state) in TRANSITIONS:
             self._idle.start(self._idle_seconds)
             self._write(pdus)
@@ -172,9 +173,11 @@ class Machine(ABC):
         description: str,
         source: AbortSource = AbortSource.SERVICE_USER,
         reason: AbortReason = AbortReason.NOT_SPECIFIED,
+        *,
+        is_timeout: bool = False,
     ) -> None:
         """Send an A-ABORT and be rid of the association (PS3.8 9.3.8)."""
-        self._ending = Ending(description, source, reason)
+        self._ending = Ending(description, source, reason, is_timeout)
         self._fire(Event.EVT15_ABORT_REQUEST)
 
     def _idle_expired(self) -> None:
@@ -182,7 +185,7 @@ class Machine(ABC):
             description = "idle for too long"
         else:
             description = "the peer did not answer in time"
-        self.abort(description)
+        self.abort(description, is_timeout=True)
 
     def _take_pdu(self, pdu_type: PduType, pdu: bytes) -> None:
         self._pdu = pdu

@@ -1,7 +1,6 @@
 """The requestor's side of an association's beginning (PS3.8 7.1)."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from pacslite.model.errors import (
@@ -28,13 +27,14 @@ class Requestor:
     ) -> None:
         self._peer = peer
         self._proposal = proposal
+        self._request = proposal.encode()
         self._open_session = open_session
         self.connection: Connection
         self.established: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connected(self) -> None:
         """Send our A-ASSOCIATE-RQ."""
-        self.connection.request(self._proposal.encode())
+        self.connection.request(self._request)
 
     def associate_indication(self, pdu: bytes) -> None:
         """Never called on a requestor (PS3.8 Table 9-10)."""
@@ -59,7 +59,8 @@ class Requestor:
 
     def ended(self, ending: Ending) -> None:
         """Tell who waits that the connection is gone."""
-        self._fail(AssociationAbortedError(f"{self._peer}: {ending.description}"))
+        kind = AssociationTimeoutError if ending.is_timeout else AssociationAbortedError
+        self._fail(kind(f"{self._peer}: {ending.description}"))
 
     def _fail(self, error: AssociationError) -> None:
         if not self.established.done():
@@ -107,6 +108,6 @@ async def request_association(
     try:
         await requestor.established
     except BaseException:
-        with contextlib.suppress(asyncio.CancelledError):
-            connection.drop()
+        connection.abort("given up")
+        await connection.hang_up()
         raise
