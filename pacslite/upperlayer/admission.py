@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pacslite.settings.schema import PeerSettings, Settings
@@ -25,6 +25,7 @@ class Rejection:
 
 APPLICATION_CONTEXT_NOT_SUPPORTED: Final = Rejection("application context not supported", 1, 1, 2)
 CALLING_AE_NOT_RECOGNIZED: Final = Rejection("calling AE title not recognized", 1, 1, 3)
+PROTOCOL_VERSION_NOT_SUPPORTED: Final = Rejection("protocol version not supported", 1, 2, 2)
 CALLED_AE_NOT_RECOGNIZED: Final = Rejection("called AE title not recognized", 1, 1, 7)
 TEMPORARY_CONGESTION: Final = Rejection("the node is shutting down", 2, 3, 1)
 LOCAL_LIMIT_EXCEEDED: Final = Rejection("too many associations", 2, 3, 2)
@@ -51,36 +52,38 @@ class AdmissionRules:
     @classmethod
     def from_settings(cls, settings: Settings) -> "AdmissionRules":
         """Resolve the peers' host names and return the rules; may wait for a name server."""
-        ignores_case = settings.admission.ignore_ae_title_case
-        known: dict[str, tuple[_Network, ...]] = {}
-        for peer in settings.peers:
-            title = peer.ae_title.upper() if ignores_case else peer.ae_title
-            known[title] = known.get(title, ()) + tuple(_networks(peer))
-        titles = (title for archive in settings.archives for title in archive.titles(settings))
-        return cls(
-            known=known,
-            called_ae_titles=frozenset(title.upper() if ignores_case else title for title in titles),
+        rules = cls(
+            known={},
+            called_ae_titles=frozenset(),
             accepts_unknown_peers=settings.accepts_unknown_peers,
             accepts_any_called_ae=settings.accepts_any_called_ae,
-            ignores_case=ignores_case,
+            ignores_case=settings.admission.ignore_ae_title_case,
         )
+        known: dict[str, tuple[_Network, ...]] = {}
+        for peer in settings.peers:
+            title = rules.fold(peer.ae_title)
+            known[title] = known.get(title, ()) + tuple(_networks(peer))
+        called = (rules.fold(title) for archive in settings.archives for title in archive.titles(settings))
+        return replace(rules, known=known, called_ae_titles=frozenset(called))
+
+    def fold(self, ae_title: str) -> str:
+        """Return what `ae_title` is compared by."""
+        return ae_title.upper() if self.ignores_case else ae_title
 
     def check(self, *, calling_ae_title: str, called_ae_title: str, peer_host: str) -> Rejection | None:
         """Return why the association is rejected, or None.
 
         AE titles are compared without leading and trailing spaces (PS3.5 6.2), and with their case unless
-        the settings say otherwise.
+        the settings say otherwise. An empty calling AE title stands for one that is none: nobody has it.
         """
-        if self.ignores_case:
-            calling_ae_title, called_ae_title = calling_ae_title.upper(), called_ae_title.upper()
-        if not self.accepts_any_called_ae and called_ae_title not in self.called_ae_titles:
+        if not self.accepts_any_called_ae and self.fold(called_ae_title) not in self.called_ae_titles:
             return CALLED_AE_NOT_RECOGNIZED
-        if self.accepts_unknown_peers:
+        if self.accepts_unknown_peers and calling_ae_title:
             return None
         address = ipaddress.ip_address(peer_host.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
-        if any(address in network for network in self.known.get(calling_ae_title, ())):
+        if any(address in network for network in self.known.get(self.fold(calling_ae_title), ())):
             return None
         return CALLING_AE_NOT_RECOGNIZED
 
@@ -90,7 +93,7 @@ def _networks(peer: PeerSettings) -> Iterable[_Network]:
         yield ipaddress.ip_network(block, strict=False)
     try:
         found = socket.getaddrinfo(peer.host, None, type=socket.SOCK_STREAM)
-    except socket.gaierror:
+    except (OSError, UnicodeError):
         return  # a peer whose name is not known now cannot call; its listed addresses still may
     for address in {str(entry[4][0]).partition("%")[0] for entry in found}:
         yield ipaddress.ip_network(address)

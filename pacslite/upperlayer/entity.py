@@ -68,10 +68,12 @@ class ApplicationEntity:
         """Return `rules` with the AE titles that pynetdicom's AE was told to require."""
         anywhere: tuple[IPv4Network | IPv6Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
         if self.ae.require_calling_aet:
-            known = {title.strip(): anywhere for title in self.ae.require_calling_aet}
+            known = {rules.fold(title.strip()): anywhere for title in self.ae.require_calling_aet}
             rules = replace(rules, known=known, accepts_unknown_peers=False)
         if self.ae.require_called_aet:
-            rules = replace(rules, called_ae_titles=frozenset({self.title}), accepts_any_called_ae=False)
+            rules = replace(
+                rules, called_ae_titles=frozenset({rules.fold(self.title)}), accepts_any_called_ae=False
+            )
         return rules
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
@@ -27,7 +28,15 @@ from pacslite.model.uids import (
     APPLICATION_CONTEXT_UID,
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
-    strip_uid,
+    is_legal_uid,
+)
+from pacslite.upperlayer.associate import (
+    PROTOCOL_VERSION_1,
+    TITLES,
+    AssociatePdu,
+    ContextItem,
+    MalformedAssociateError,
+    decode_associate,
 )
 from pacslite.upperlayer.entity import ApplicationEntity
 from pacslite.upperlayer.syntaxes import STORAGE_TRANSFER_SYNTAXES, is_standard_non_storage
@@ -46,6 +55,8 @@ _UserInformation = list[
 ACCEPTED: Final = 0
 SEND_PDU_LIMIT_BYTES: Final = 128 * 1024
 """The longest P-DATA-TF variable field that we send, whatever the peer would take (PS3.8 D.1)."""
+_NO_UID: Final = "2.25.0"
+"""Stands for what a peer sent in place of a UID, and for transfer syntaxes without interest to us."""
 SMALLEST_PDU_BYTES: Final = 12
 """Six bytes of header and six of data; a peer that announces less cannot mean it."""
 
@@ -103,21 +114,20 @@ class AssociateRequest:
     """
 
     def __init__(self, pdu: bytes) -> None:
-        try:
-            decoded = A_ASSOCIATE_RQ()
-            decoded.decode(pdu)
-            self._primitive = decoded.to_primitive()
-            self.calling_ae_title = self._primitive.calling_ae_title.strip()
-            self.called_ae_title = self._primitive.called_ae_title.strip()
-        # pynetdicom's decoders raise whatever their struct, slice or setter meets
-        except Exception as error:
-            raise NegotiationError(f"unreadable A-ASSOCIATE-RQ: {type(error).__name__}") from error
-        self.max_pdu_bytes = self._primitive.maximum_length_received or 0
+        self._pdu = _decode(pdu)
+        self.calling_ae_title = self._pdu.calling_ae_title
+        self.called_ae_title = self._pdu.called_ae_title
+        self.max_pdu_bytes = self._pdu.user.max_pdu_bytes
+
+    @property
+    def has_our_protocol_version(self) -> bool:
+        """Whether the peer speaks version 1 of the protocol (PS3.8 9.3.2)."""
+        return bool(self._pdu.protocol_version & PROTOCOL_VERSION_1)
 
     @property
     def has_our_application_context(self) -> bool:
         """Whether the peer speaks DICOM (PS3.7 A.2.1)."""
-        return strip_uid(self._primitive.application_context_name or "") == APPLICATION_CONTEXT_UID
+        return self._pdu.application_context == APPLICATION_CONTEXT_UID
 
     def accept(self, entity: ApplicationEntity, rules: AcceptorRules) -> tuple[Terms, bytes]:
         """Return what is agreed, and the A-ASSOCIATE-AC that says so; it may reject every context.
@@ -125,33 +135,39 @@ class AssociateRequest:
         Raises
         ------
         NegotiationError
-            The proposal cannot be answered.
+            A context id is even or occurs twice (PS3.8 9.3.2.2).
         """
-        try:
-            return self._accept(entity, rules)
-        # as above: contexts with even or repeated ids, without syntaxes, and the like
-        except Exception as error:
-            raise NegotiationError(f"unanswerable A-ASSOCIATE-RQ: {type(error).__name__}") from error
-
-    def _accept(self, entity: ApplicationEntity, rules: AcceptorRules) -> tuple[Terms, bytes]:
-        proposed = self._primitive.presentation_context_definition_list
-        roles = {
-            item.sop_class_uid: (item.scu_role, item.scp_role)
-            for item in self._primitive.user_information
-            if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid is not None
+        ids = [context.context_id for context in self._pdu.contexts]
+        if len(set(ids)) < len(ids) or not all(context_id % 2 for context_id in ids):
+            raise NegotiationError("presentation context ids that are even or occur twice")
+        offers = {
+            str(offer.abstract_syntax): offer
+            for offer in _offers(entity, rules, [context.abstract_syntax for context in self._pdu.contexts])
         }
-        offers = _offers(entity, rules, [str(context.abstract_syntax) for context in proposed])
-        results, role_replies = negotiate_as_acceptor(proposed, offers, roles)
+        proposed = [_proposed(context, offers) for context in self._pdu.contexts]
+        roles: dict[UID, tuple[bool | None, bool | None]] = {
+            UID(uid): role for uid, role in self._pdu.user.roles.items() if uid in offers
+        }
+        results, role_replies = negotiate_as_acceptor(proposed, list(offers.values()), roles)
+        return _terms(self._pdu, results), self._encode_answer(entity, results, role_replies)
+
+    def _encode_answer(
+        self,
+        entity: ApplicationEntity,
+        results: list[PresentationContext],
+        role_replies: list[SCP_SCU_RoleSelectionNegotiation],
+    ) -> bytes:
         answer = A_ASSOCIATE()
         answer.application_context_name = APPLICATION_CONTEXT_UID
-        answer.calling_ae_title = self._primitive.calling_ae_title
-        answer.called_ae_title = self._primitive.called_ae_title
+        answer.calling_ae_title = answer.called_ae_title = entity.title
         answer.result = ACCEPTED
         answer.presentation_context_definition_results_list = results
         answer.user_information = [*_user_information(entity.max_pdu_bytes), *role_replies]
         pdu = A_ASSOCIATE_AC()
         pdu.from_primitive(answer)
-        return _terms(self._primitive, self.calling_ae_title, self.called_ae_title, results), pdu.encode()
+        encoded = bytearray(pdu.encode())
+        encoded[TITLES] = self._pdu.titles
+        return bytes(encoded)
 
 
 class AssociateProposal:
@@ -200,17 +216,44 @@ class AssociateProposal:
         NegotiationError
             The PDU cannot be read.
         """
-        try:
-            decoded = A_ASSOCIATE_AC()
-            decoded.decode(pdu)
-            answer = decoded.to_primitive()
-            results = negotiate_as_requestor(
-                self._contexts, answer.presentation_context_definition_results_list
-            )
-            return _terms(answer, self._calling_ae_title, self._called_ae_title, results)
-        # as in AssociateRequest
-        except Exception as error:
-            raise NegotiationError(f"unreadable A-ASSOCIATE-AC: {type(error).__name__}") from error
+        answer = _decode(pdu)
+        results = negotiate_as_requestor(self._contexts, self._accepted(answer.contexts))
+        return _terms(answer, results, (self._calling_ae_title, self._called_ae_title))
+
+    def _accepted(self, items: Sequence[ContextItem]) -> list[PresentationContext]:
+        """Return what was accepted of what was proposed; other results are as good as none."""
+        proposed = {context.context_id: context for context in self._contexts}
+        accepted = []
+        for item in items:
+            proposal = proposed.get(item.context_id)
+            chosen = [uid for uid in item.transfer_syntaxes if proposal and uid in proposal.transfer_syntax]
+            if item.result == ACCEPTED and proposal is not None and chosen:
+                context = build_context(str(proposal.abstract_syntax), chosen[0])
+                context.context_id = item.context_id
+                context.result = ACCEPTED
+                accepted.append(context)
+        return accepted
+
+
+def _decode(pdu: bytes) -> AssociatePdu:
+    try:
+        decoded = decode_associate(pdu)
+    except MalformedAssociateError as error:
+        raise NegotiationError(f"unreadable A-ASSOCIATE PDU: {error}") from error
+    if 0 < decoded.user.max_pdu_bytes < SMALLEST_PDU_BYTES:
+        raise NegotiationError(f"a maximum PDU length of {decoded.user.max_pdu_bytes} bytes")
+    return decoded
+
+
+def _proposed(item: ContextItem, offers: Mapping[str, PresentationContext]) -> PresentationContext:
+    """Return a proposal of the one transfer syntax that will be taken: pynetdicom checks each at length."""
+    offer = offers.get(item.abstract_syntax)
+    wanted = frozenset(item.transfer_syntaxes)
+    offered: Sequence[str] = () if offer is None else offer.transfer_syntax
+    chosen = next((uid for uid in offered if uid in wanted), _NO_UID)
+    context = build_context(item.abstract_syntax if is_legal_uid(item.abstract_syntax) else _NO_UID, chosen)
+    context.context_id = item.context_id
+    return context
 
 
 def _offers(
@@ -231,7 +274,7 @@ def _offers(
         offers = offers + [
             build_context(uid, [*STORAGE_TRANSFER_SYNTAXES, *private])
             for uid in dict.fromkeys(abstract_syntaxes)
-            if uid not in served and not is_standard_non_storage(uid)
+            if is_legal_uid(uid) and uid not in served and not is_standard_non_storage(uid)
         ]
     return offers
 
@@ -247,37 +290,27 @@ def _user_information(max_pdu_bytes: int) -> _UserInformation:
 
 
 def _terms(
-    primitive: A_ASSOCIATE, calling_ae_title: str, called_ae_title: str, results: list[PresentationContext]
+    peer: AssociatePdu, results: list[PresentationContext], ae_titles: tuple[str, str] | None = None
 ) -> Terms:
-    peer_limit = primitive.maximum_length_received or SEND_PDU_LIMIT_BYTES
-    version = next(
-        (
-            item.implementation_version_name
-            for item in primitive.user_information
-            if isinstance(item, ImplementationVersionNameNotification)
-        ),
-        None,
-    )
+    calling_ae_title, called_ae_title = ae_titles or (peer.calling_ae_title, peer.called_ae_title)
+    accepted = [_accepted(result) for result in results if result.result == ACCEPTED]
     return Terms(
         calling_ae_title=calling_ae_title,
         called_ae_title=called_ae_title,
-        contexts={
-            context.context_id: context
-            for context in (_accepted(result) for result in results if result.result == ACCEPTED)
-        },
-        send_pdu_bytes=min(peer_limit, SEND_PDU_LIMIT_BYTES),
-        peer_implementation_class_uid=strip_uid(primitive.implementation_class_uid or ""),
-        peer_implementation_version_name=version or "",
+        contexts={context.context_id: context for context in accepted},
+        send_pdu_bytes=min(peer.user.max_pdu_bytes or SEND_PDU_LIMIT_BYTES, SEND_PDU_LIMIT_BYTES),
+        peer_implementation_class_uid=peer.user.implementation_class_uid,
+        peer_implementation_version_name=peer.user.implementation_version_name,
     )
 
 
 def _accepted(result: PresentationContext) -> AcceptedContext:
     if result.context_id is None or not result.transfer_syntax:
-        raise ValueError("an accepted context without an id or a transfer syntax")
+        raise NegotiationError("an accepted context without an id or a transfer syntax")
     return AcceptedContext(
         context_id=result.context_id,
-        abstract_syntax=strip_uid(result.abstract_syntax or ""),
-        transfer_syntax=strip_uid(result.transfer_syntax[0]),
+        abstract_syntax=str(result.abstract_syntax),
+        transfer_syntax=str(result.transfer_syntax[0]),
         as_scu=bool(result.as_scu),
         as_scp=bool(result.as_scp),
     )
