@@ -8,9 +8,9 @@ from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 from pacslite.index import receipts
 from pacslite.index.entities import series_of
 from pacslite.index.entries import IndexEntry
+from pacslite.index.recount import recount_study
 from pacslite.index.rows import EVERY_LEVEL, FILE_COLUMNS, HEADER_COLUMNS, instance_row
 from pacslite.index.tables import conflict, instance, series
-from pacslite.index.tallies import recount_study
 from pacslite.index.transaction import WriteTransaction
 from pacslite.model.attributes import HEADER_ATTRIBUTES, Level
 from pacslite.model.instances import Outcome, StoredFile

@@ -11,6 +11,15 @@ _POSTGRESQL: Final = "postgresql"
 _BUSY_SECONDS: Final = 10.0
 _READER_COUNT: Final = 4
 
+_LIVENESS: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""A server that vanished without a word is noticed within a minute (seconds; the last in milliseconds)."""
+
 
 def open_writer_engine(url: str | URL, *, busy_seconds: float = _BUSY_SECONDS) -> Engine:
     """Return an engine of one connection, whose commits are durable when they return.
@@ -38,7 +47,7 @@ def open_writer_engine(url: str | URL, *, busy_seconds: float = _BUSY_SECONDS) -
         pool_pre_ping=True,
         hide_parameters=True,
         isolation_level="READ COMMITTED",
-        connect_args={"options": options},
+        connect_args={**_LIVENESS, "options": options},
     )
 
 
@@ -62,7 +71,7 @@ def open_reader_engine(
         pool_pre_ping=True,
         hide_parameters=True,
         isolation_level="REPEATABLE READ",
-        connect_args={"options": "-c default_transaction_read_only=on"},
+        connect_args={**_LIVENESS, "options": "-c default_transaction_read_only=on"},
     )
 
 

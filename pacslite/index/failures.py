@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 
 from pacslite.model.errors import OutOfResourcesError
 
@@ -11,12 +11,18 @@ _SERIALIZATION_STATES: Final = frozenset({"40001", "40P01"})
 
 _SQLITE_FULL: Final = "SQLITE_FULL"
 
+_MISTAKES: Final = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+
 
 class CommitInDoubtError(OutOfResourcesError):
     """The commit failed in such a way that the index may still have it after a restart.
 
     Whoever asked must not remove the file that the index may name: recovery decides.
     """
+
+
+class DatabaseUnavailableError(OutOfResourcesError):
+    """The database did not even begin a transaction: unreachable, or locked by another process."""
 
 
 def is_worth_retrying(error: Exception) -> bool:
@@ -44,7 +50,7 @@ def as_reported(error: Exception) -> Exception:
     """Return what the one who asked is told: a database failure in our words, all else as it is."""
     if isinstance(error, CommitInDoubtError):
         reported: Exception = CommitInDoubtError(error.comment)
-    elif isinstance(error, OperationalError | InterfaceError):
+    elif isinstance(error, DatabaseUnavailableError) or _is_of_database(error):
         reported = OutOfResourcesError("The index cannot be written")
     else:
         return error
@@ -54,9 +60,14 @@ def as_reported(error: Exception) -> Exception:
 
 def describe(error: BaseException) -> str:
     """Return the database's own words for the log; they name tables and files, never values."""
-    cause = error.__cause__ if isinstance(error, CommitInDoubtError) else error
+    cause = error.__cause__ if isinstance(error, CommitInDoubtError | DatabaseUnavailableError) else error
     original = cause.orig if isinstance(cause, DBAPIError) else cause
     return f"{type(original).__name__}: {original}"
+
+
+def _is_of_database(error: Exception) -> bool:
+    """Whether the database failed, as opposed to having been asked something wrong."""
+    return isinstance(error, DBAPIError) and not isinstance(error, _MISTAKES)
 
 
 def _is_serialization(error: DBAPIError) -> bool:

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import URL, Connection, column, inspect, make_url, select, table
+from sqlalchemy.exc import DBAPIError
 
 import pacslite
 from pacslite.index import sqlite
 from pacslite.index.engine import open_reader_engine, open_writer_engine
-from pacslite.model.errors import IndexRevisionError
+from pacslite.model.errors import DataFolderError, IndexRevisionError
 
 HEAD: Final = "0001_create_the_index"
 """The revision that this program reads and writes."""
@@ -23,7 +24,13 @@ def head() -> str:
 
 
 def current(url: str | URL) -> str | None:
-    """Return the revision of the index at `url`, or None if there is no index yet; creates nothing."""
+    """Return the revision of the index at `url`, or None if there is no index yet; creates nothing.
+
+    Raises
+    ------
+    DataFolderError
+        If the database cannot be read: unreachable, damaged, not allowed.
+    """
     parsed = make_url(url)
     if sqlite.is_sqlite(parsed) and not sqlite.file_of(parsed).exists():
         return None
@@ -31,6 +38,8 @@ def current(url: str | URL) -> str | None:
     try:
         with engine.connect() as connection:
             return _revision(connection)
+    except DBAPIError as error:
+        raise _unusable(parsed, error) from error
     finally:
         engine.dispose()
 
@@ -42,6 +51,8 @@ def check(url: str | URL) -> None:
     ------
     IndexRevisionError
         If it is not, or if there is none; the text names the command that mends it.
+    DataFolderError
+        If the database cannot be read.
     """
     found = current(url)
     if found == HEAD:
@@ -60,6 +71,8 @@ def upgrade(url: str | URL) -> None:
     ------
     IndexRevisionError
         If the index is of a revision that this program does not know: made by a newer one.
+    DataFolderError
+        If the database cannot be written.
     """
     # Alembic takes an eighth of a second to import, which no start with an index in order should pay.
     from alembic import command  # noqa: PLC0415 - see above
@@ -76,6 +89,8 @@ def upgrade(url: str | URL) -> None:
     except CommandError as error:
         shown = make_url(url).render_as_string(hide_password=True)
         raise IndexRevisionError(f"The index {shown} was made by another version: {error}") from error
+    except DBAPIError as error:
+        raise _unusable(make_url(url), error) from error
     finally:
         engine.dispose()
 
@@ -85,6 +100,10 @@ def migrations_folder() -> Path:
     package = Path(pacslite.__file__).parent
     installed = package / "migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def _unusable(url: URL, error: DBAPIError) -> DataFolderError:
+    return DataFolderError(f"The index {url.render_as_string()} cannot be used: {error.orig}")
 
 
 def _revision(connection: Connection) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from pacslite.index.failures import at_commit
+from pacslite.index.failures import DatabaseUnavailableError, at_commit
 from pacslite.index.transaction import EntityCache, WriteTransaction
 
 
@@ -34,19 +34,28 @@ class Session:
 
         Raises
         ------
+        DatabaseUnavailableError
+            If no transaction could be begun; no command was run.
         CommitInDoubtError
             If the commit failed and may nevertheless survive.
         Exception
             Whatever a command or the database raised; nothing of the transaction is left.
         """
         try:
-            if self._connection is None:
-                self._connection = self._engine.connect()
-            return _transact(self._connection, self._cache, commands)
+            return _transact(self._begin(), self._cache, commands)
         except BaseException:
             self._cache.clear()
             self._close()
             raise
+
+    def _begin(self) -> Connection:
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            self._connection.begin()
+        except DBAPIError as error:
+            raise DatabaseUnavailableError("The index cannot be written") from error
+        return self._connection
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -57,7 +66,6 @@ class Session:
 def _transact(
     connection: Connection, cache: EntityCache, commands: Sequence[Callable[[WriteTransaction], Any]]
 ) -> list[Any]:
-    connection.begin()
     transaction = WriteTransaction(connection, cache)
     results = [command(transaction) for command in commands]
     transaction.flush()

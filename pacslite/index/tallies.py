@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from pacslite.index.tables import instance, patient, series, study
+from pacslite.index.tables import series, study
 
 _ADD_TO_SERIES: Final = (
     update(series)
@@ -103,52 +103,3 @@ def join(values: Iterable[str]) -> str:
 def split(joined: str) -> set[str]:
     """Return the values that `join` joined."""
     return set(joined.split("\\")) - {""}
-
-
-def recount_study(connection: Connection, study_pk: int) -> None:
-    """Bring a study that lost an instance up to date; remove series, study and patient left empty."""
-    of_study = series.c.study_pk == study_pk
-    counts = (
-        select(series.c.pk, func.count(instance.c.pk))
-        .join_from(series, instance, isouter=True)
-        .where(of_study)
-        .group_by(series.c.pk)
-    )
-    total = kept = 0
-    for series_pk, count in connection.execute(counts).all():
-        total += count
-        kept += bool(count)
-        if count:
-            change = update(series).values(number_of_series_related_instances=count)
-            connection.execute(change.where(series.c.pk == series_pk))
-        else:
-            connection.execute(delete(series).where(series.c.pk == series_pk))
-    if total:
-        _rewrite_study(connection, study_pk, kept, total)
-    else:
-        _remove_study(connection, study_pk)
-
-
-def _rewrite_study(connection: Connection, study_pk: int, series_count: int, instance_count: int) -> None:
-    of_study = series.c.study_pk == study_pk
-    modalities = connection.scalars(select(series.c.modality).where(of_study).distinct())
-    sop_classes = connection.scalars(
-        select(instance.c.sop_class_uid).join_from(series, instance).where(of_study).distinct()
-    )
-    connection.execute(
-        update(study)
-        .where(study.c.pk == study_pk)
-        .values(
-            number_of_study_related_series=series_count,
-            number_of_study_related_instances=instance_count,
-            modalities_in_study=join(value for value in modalities if value),
-            sop_classes_in_study=join(sop_classes),
-        )
-    )
-
-
-def _remove_study(connection: Connection, study_pk: int) -> None:
-    patient_pk = connection.scalar(select(study.c.patient_pk).where(study.c.pk == study_pk))
-    connection.execute(delete(study).where(study.c.pk == study_pk))
-    others = exists().where(study.c.patient_pk == patient_pk)
-    connection.execute(delete(patient).where(patient.c.pk == patient_pk, ~others))

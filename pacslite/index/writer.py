@@ -12,7 +12,13 @@ import structlog
 from sqlalchemy import Engine
 
 from pacslite.index.checkpoints import Checkpointer
-from pacslite.index.failures import CommitInDoubtError, as_reported, describe, is_worth_retrying
+from pacslite.index.failures import (
+    CommitInDoubtError,
+    DatabaseUnavailableError,
+    as_reported,
+    describe,
+    is_worth_retrying,
+)
 from pacslite.index.session import Session
 from pacslite.index.transaction import WriteTransaction
 from pacslite.model.errors import OutOfResourcesError
@@ -170,28 +176,37 @@ class IndexWriter:
         return group, False
 
     def _carry_out(self, session: Session, group: Sequence[_Request[Any]]) -> None:
-        if len(group) == 1:
-            self._carry_out_alone(session, group[0])
-            return
         try:
+            if len(group) == 1:
+                self._carry_out_alone(session, group[0])
+                return
             results = session.transact([request.command for request in group])
-        except CommitInDoubtError as error:
-            for request in group:
-                self._fail(request, error)
+        except (CommitInDoubtError, DatabaseUnavailableError) as error:
+            self._fail(group, error)
         except Exception:  # noqa: BLE001 - whatever one command raised must not harm the others
-            self._replays += 1
-            for request in group:
-                self._carry_out_alone(session, request)
+            self._replay(session, group)
         else:
             self._succeed(group, results)
+
+    def _replay(self, session: Session, group: Sequence[_Request[Any]]) -> None:
+        """Carry out each request by itself, but wait for a database that is not there only once."""
+        self._replays += 1
+        for position, request in enumerate(group):
+            try:
+                self._carry_out_alone(session, request)
+            except DatabaseUnavailableError as error:
+                self._fail(group[position:], error)
+                return
 
     def _carry_out_alone(self, session: Session, request: _Request[Any]) -> None:
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 results = session.transact([request.command])
+            except DatabaseUnavailableError:
+                raise
             except Exception as error:  # noqa: BLE001 - goes to whoever submitted the command
                 if attempt == _MAX_ATTEMPTS or not is_worth_retrying(error):
-                    self._fail(request, error)
+                    self._fail([request], error)
                     return
                 time.sleep((attempt - 1) * _RETRY_SECONDS)
             else:
@@ -207,10 +222,10 @@ class IndexWriter:
         for request, result in zip(group, results, strict=True):
             request.future.set_result(result)
 
-    def _fail(self, request: _Request[Any], error: Exception) -> None:
-        self._failures += 1
-        reported = as_reported(error)
-        if isinstance(reported, OutOfResourcesError):
+    def _fail(self, group: Sequence[_Request[Any]], error: Exception) -> None:
+        self._failures += len(group)
+        if isinstance(as_reported(error), OutOfResourcesError):
             self._is_healthy = False
-            log.error("index.write_failed", reason=describe(error))
-        request.future.set_exception(reported)
+            log.error("index.write_failed", reason=describe(error), commands=len(group))
+        for request in group:
+            request.future.set_exception(as_reported(error))

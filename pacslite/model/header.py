@@ -90,10 +90,11 @@ class InstanceHeader:
     def values(self, level: Level) -> dict[str, ColumnValue]:
         """Return the value of every index column that `level` fills from the data set."""
         columns = _EMPTY[level].copy()
+        context = self._context
         for tag, attribute, names in _PLANS[level]:
             raw = self.elements.get(tag)
             if raw is not None and raw.value:
-                columns.update(zip(names, decode(attribute, raw, self._context), strict=True))
+                columns.update(zip(names, decode(attribute, raw, context), strict=True))
         return columns
 
     def fingerprint(self, level: Level) -> bytes:

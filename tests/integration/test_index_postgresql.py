@@ -143,11 +143,11 @@ def test_a_server_that_comes_back_is_used_again_without_a_restart(
     try:
         with pytest.raises(OutOfResourcesError):
             index.receive(make_entry("1.2"))
-        assert not index.writer.is_healthy
+        assert not index.is_healthy()
     finally:
         postgresql_cluster.start()
     assert index.receive(make_entry("1.3")).outcome is Outcome.STORED
-    assert index.writer.is_healthy
+    assert index.is_healthy()
     assert index.reader.instance("1.1") is not None
     index.close()
 

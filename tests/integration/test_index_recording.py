@@ -302,6 +302,16 @@ def test_s10_a_study_and_a_patient_left_empty_are_removed_and_can_come_back(inde
     assert index.reader.discrepancies() == []
 
 
+def test_discrepancies_go_with_what_they_were_about(index: Index) -> None:
+    index.receive(make_entry("1.1", StudyID="A", StationName="A", PatientSex="F"))
+    index.receive(make_entry("1.2", StudyID="B", StationName="B", PatientSex="M"))
+    assert index.reader.counts().discrepancies == 3
+    for uid in ("1.1", "1.2"):
+        moved = make_entry(uid, content="b", study="9.1", PatientID="P9", policy=DuplicatePolicy.REPLACE)
+        index.receive(moved)
+    assert index.reader.counts().discrepancies == 0
+
+
 def test_replacement_and_new_instances_of_one_study_count_right_in_one_group(index: Index) -> None:
     index.receive(make_entry("1.0", content="a"))
     gate = threading.Event()

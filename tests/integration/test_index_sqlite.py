@@ -1,6 +1,7 @@
 """What only SQLite has: pragmas, the write-ahead log, locks, query plans."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,20 +117,17 @@ def test_what_was_acknowledged_is_there_for_a_process_that_finds_the_log(databas
     other.close()
 
 
-def test_a_lock_of_another_process_is_waited_for_and_then_out_of_resources(database: Path) -> None:
-    engine = open_writer_engine(f"sqlite:///{database}", busy_seconds=0.05)
-    index = Index(f"sqlite:///{database}")
-    index.writer.stop()
-    index.writer_engine.dispose()
-    index.writer_engine = engine
-    index.writer = type(index.writer)(engine, IndexSettings())
-    index.writer.start()
+def test_a_lock_of_another_process_is_waited_for_once_and_then_out_of_resources(database: Path) -> None:
+    index = Index(f"sqlite:///{database}", IndexSettings(busy_seconds=0.2))
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(OutOfResourcesError):
-        index.receive(make_entry())
+    start = time.monotonic()
+    futures = [index.submit(make_entry(f"1.{number}")) for number in range(30)]
+    errors = {type(future.exception(timeout=20)) for future in futures}
     other.execute("ROLLBACK")
     other.close()
+    assert errors == {OutOfResourcesError}
+    assert time.monotonic() - start < 2
     assert index.receive(make_entry()).outcome is Outcome.STORED
     index.close()
 
@@ -146,10 +144,10 @@ def test_a_full_database_is_out_of_resources_until_there_is_room(only_sqlite: In
     only_sqlite.run(lambda transaction: transaction.connection.scalar(text("PRAGMA max_page_count=1")))
     with pytest.raises(OutOfResourcesError):
         send_studies(only_sqlite, 1000)
-    assert not only_sqlite.writer.is_healthy
+    assert not only_sqlite.is_healthy()
     only_sqlite.run(lambda transaction: transaction.connection.scalar(text("PRAGMA max_page_count=1000000")))
     assert only_sqlite.receive(make_entry("9.9")).outcome is Outcome.STORED
-    assert only_sqlite.writer.is_healthy
+    assert only_sqlite.is_healthy()
 
 
 def test_a_failed_checkpoint_costs_no_receipt(only_sqlite: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +158,7 @@ def test_a_failed_checkpoint_costs_no_receipt(only_sqlite: Index, monkeypatch: p
     for number in range(100):
         only_sqlite.receive(make_entry(f"1.{number}"))
     assert only_sqlite.writer.statistics().wal_bytes > 256 * 1024
-    assert only_sqlite.writer.is_healthy
+    assert only_sqlite.is_healthy()
     monkeypatch.undo()
 
 

@@ -104,7 +104,7 @@ def test_a_command_that_raises_harms_nobody_else_in_its_group(index: Index) -> N
     assert study["number_of_study_related_instances"] == 6
     statistics = index.writer.statistics()
     assert (statistics.replays, statistics.failures) == (1, 1)
-    assert index.writer.is_healthy
+    assert index.is_healthy()
 
 
 def test_a_bad_statement_harms_nobody_else_in_its_group(index: Index) -> None:
@@ -157,9 +157,9 @@ def test_a_failed_command_statement_is_out_of_resources(index: Index) -> None:
     assert caught.value.report.status is Status.FAILURE_A700_OUT_OF_RESOURCES
     assert caught.value.comment == "The index cannot be written"
     assert not isinstance(caught.value, CommitInDoubtError)
-    assert not index.writer.is_healthy
+    assert not index.is_healthy()
     index.receive(make_entry())
-    assert index.writer.is_healthy
+    assert index.is_healthy()
 
 
 def test_a_failed_commit_is_in_doubt_for_each_who_waits(index: Index) -> None:
@@ -167,7 +167,7 @@ def test_a_failed_commit_is_in_doubt_for_each_who_waits(index: Index) -> None:
         with held_back_failing(index):
             futures = [index.submit(make_entry(f"1.{number}")) for number in range(3)]
         errors = [future.exception(timeout=20) for future in futures]
-        assert not index.writer.is_healthy
+        assert not index.is_healthy()
     assert {type(error) for error in errors} == {CommitInDoubtError}
     assert len({id(error) for error in errors}) == 3
     assert index.reader.counts().instances == 0

@@ -16,7 +16,7 @@ import pacslite
 from pacslite.index import migrate
 from pacslite.index.engine import open_writer_engine
 from pacslite.index.tables import metadata
-from pacslite.model.errors import IndexRevisionError
+from pacslite.model.errors import DataFolderError, IndexRevisionError
 from pacslite.model.instances import Outcome
 
 
@@ -93,17 +93,24 @@ def test_an_index_of_a_newer_program_is_left_alone(index_url: str) -> None:
     assert migrate.current(index_url) == "9999_later"
 
 
-def test_a_password_is_not_told(sqlite_url: str) -> None:
-    migrate.upgrade(sqlite_url)
-    execute(sqlite_url, "UPDATE alembic_version SET version_num = '0000_before'")
-    with pytest.raises(IndexRevisionError) as caught:
-        migrate.check(sqlite_url)
-    assert sqlite_url in str(caught.value)
+def test_an_unreachable_server_is_told_without_its_password(tmp_path: Path) -> None:
+    url = f"postgresql://me:secret@/index?host={tmp_path}"
+    for ask in (migrate.check, migrate.upgrade):
+        with pytest.raises(DataFolderError, match="cannot be used") as caught:
+            ask(url)
+        assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_told(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "index.sqlite").write_bytes(b"not a database at all" * 1000)
+    for ask in (migrate.check, migrate.upgrade):
+        with pytest.raises(DataFolderError, match="not a database"):
+            ask(sqlite_url)
 
 
 def test_a_failed_upgrade_leaves_nothing(any_url: str) -> None:
     execute(any_url, "CREATE TABLE job (pk INTEGER)")
-    with pytest.raises(Exception, match="job"):
+    with pytest.raises(DataFolderError, match="job"):
         migrate.upgrade(any_url)
     assert migrate.current(any_url) is None
     execute(any_url, "DROP TABLE job")

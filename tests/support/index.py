@@ -85,9 +85,10 @@ class Index:
 
     def __init__(self, url: str, settings: IndexSettings | None = None) -> None:
         self.url = url
-        self.writer_engine = open_writer_engine(url)
+        settings = settings or IndexSettings()
+        self.writer_engine = open_writer_engine(url, busy_seconds=settings.busy_seconds)
         self.reader_engine = open_reader_engine(url)
-        self.writer = IndexWriter(self.writer_engine, settings or IndexSettings())
+        self.writer = IndexWriter(self.writer_engine, settings)
         self.reader = IndexReader(self.reader_engine)
         self.writer.start()
 
@@ -95,6 +96,9 @@ class Index:
         self.writer.stop()
         self.reader_engine.dispose()
         self.writer_engine.dispose()
+
+    def is_healthy(self) -> bool:
+        return self.writer.is_healthy
 
     def submit(self, entry: IndexEntry) -> Future[Recorded]:
         return self.writer.submit(lambda transaction: record_receipt(transaction, entry))

@@ -212,8 +212,8 @@ def test_m17_a_date_time_counts_in_utc_where_the_zone_is_known() -> None:
     local = make_header(AcquisitionDateTime="20240101120000")
     zoned = make_header(AcquisitionDateTime="20240101120000", TimezoneOffsetFromUTC="+0200")
     own = make_header(AcquisitionDateTime="20240101120000+0300", TimezoneOffsetFromUTC="+0200")
-    starts = [header.values(Level.INSTANCE)["acquisition_date_time_start"] for header in (local, zoned, own)]
-    assert all(isinstance(start, int) for start in starts)
+    values = [header.values(Level.INSTANCE)["acquisition_date_time_start"] for header in (local, zoned, own)]
+    starts = [value for value in values if isinstance(value, int)]
     hour = 3_600_000_000
     assert [starts[0] - start for start in starts] == [0, 2 * hour, 3 * hour]
 
