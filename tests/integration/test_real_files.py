@@ -85,10 +85,6 @@ def deliver(node: RunningNode, files: tuple[RealFile, ...]) -> Delivery:
     return Delivery(node, rejected, answers)
 
 
-def names_of(files: tuple[RealFile, ...]) -> set[str]:
-    return {file.name for file in files}
-
-
 @pytest.fixture(scope="module")
 def delivery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivery]:
     """One file of each SOP Instance UID, sent to a node of its own."""

@@ -78,15 +78,25 @@ def check_kept(running: RunningNode, instance: Sendable, *, calling: str = "MODA
     return found
 
 
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # just discarded
+        return 0
+
+
+def unnamed_files(running: RunningNode) -> set[Path]:
+    """Return the store's files in use that the index does not name."""
+    store = archive_of(running).store
+    files = {path for path in store.folder.rglob("*.dcm") if _size_bytes(path)}
+    return files - {store.path(path) for path in running.stored_paths()}
+
+
 def check_nothing_else(running: RunningNode) -> None:
     """Check that the store's files are those that the index names, as soon as discarded ones are removed."""
-    store = archive_of(running).store.folder
-
-    def is_so() -> bool:
-        files = sorted(str(path.relative_to(store)) for path in running.stored_files())
-        return files == running.stored_paths()
-
-    wait_until(is_so, "the store and the index do not agree")
+    wait_until(lambda: not unnamed_files(running), "a file has no row")
+    for path in running.stored_paths():
+        assert _size_bytes(archive_of(running).store.path(path)), f"{path} has a row and no file"
     folder = running.settings.data_folder
     known = {"lock", "archives"}
     assert {path.name for path in folder.iterdir()} <= known
