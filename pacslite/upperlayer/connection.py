@@ -68,6 +68,7 @@ class Connection(Machine, asyncio.BufferedProtocol):
         self._backlog = b""
         self._holds: set[str] = set()
         self._is_readable = True
+        self._is_read_under_way = False
         self._is_deaf = False
         self._on_lost: list[Callable[[], None]] = []
         self._lost = asyncio.Event()
@@ -121,6 +122,10 @@ class Connection(Machine, asyncio.BufferedProtocol):
         return bool(self._holds)
 
     def _apply_holds(self) -> None:
+        # libuv crashes when it is told to stop reading in between asking for memory and the read itself
+        if self._is_read_under_way:
+            self._loop.call_soon(self._apply_holds)
+            return
         should_read = not self._holds
         if self._transport is None or self._transport.is_closing() or should_read == self._is_readable:
             return
@@ -186,11 +191,15 @@ class Connection(Machine, asyncio.BufferedProtocol):
         self._backlog = b""
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002, D102 - asyncio's
+        self._is_read_under_way = True
         self._own_buffer = self.user.receive_buffer() if self.user is not None else None
+        self._is_read_under_way = False
         return self._buffers.shared if self._own_buffer is None else self._own_buffer
 
     def buffer_updated(self, nbytes: int) -> None:  # noqa: D102 - asyncio's
         self._acknowledge_at_once()
+        if self._holds:  # asked for with this read's memory
+            self._apply_holds()
         if self._is_deaf:  # the stream cannot be followed any further
             return
         own = self._own_buffer
