@@ -29,24 +29,6 @@ def fail(_: WriteTransaction) -> None:
 
 
 @contextmanager
-def held_back(index: Index) -> Iterator[None]:
-    """Keep the writer busy, so that what is submitted meanwhile becomes one group."""
-    gate, entered = threading.Event(), threading.Event()
-
-    def wait(_: WriteTransaction) -> None:
-        entered.set()
-        gate.wait(timeout=20)
-
-    future = index.writer.submit(wait)
-    assert entered.wait(timeout=20)
-    try:
-        yield
-    finally:
-        gate.set()
-    future.result(timeout=20)
-
-
-@contextmanager
 def failing_commits(index: Index, error: BaseException) -> Iterator[None]:
     """Let every COMMIT fail as the driver would."""
 
@@ -61,7 +43,7 @@ def failing_commits(index: Index, error: BaseException) -> Iterator[None]:
 
 
 def test_what_waits_shares_one_commit(index: Index) -> None:
-    with held_back(index):
+    with index.held_back():
         before = index.writer.statistics()
         futures = [index.submit(make_entry(f"1.{number}")) for number in range(10)]
         assert before.queued == 0
@@ -75,7 +57,7 @@ def test_what_waits_shares_one_commit(index: Index) -> None:
 def test_a_group_is_no_larger_than_the_settings_say(index_url: str) -> None:
     index = Index(index_url, IndexSettings(max_group_count=4))
     try:
-        with held_back(index):
+        with index.held_back():
             futures = [index.submit(make_entry(f"1.{number}")) for number in range(10)]
         for future in futures:
             future.result(timeout=20)
@@ -91,7 +73,7 @@ def test_a_result_is_visible_to_readers_when_its_future_is_done(index: Index) ->
 
 
 def test_a_command_that_raises_harms_nobody_else_in_its_group(index: Index) -> None:
-    with held_back(index):
+    with index.held_back():
         futures = [index.submit(make_entry(f"1.{number}")) for number in range(3)]
         bad = index.writer.submit(fail)
         futures += [index.submit(make_entry(f"1.{number}")) for number in range(3, 6)]
@@ -111,7 +93,7 @@ def test_a_bad_statement_harms_nobody_else_in_its_group(index: Index) -> None:
     def break_a_rule(transaction: WriteTransaction) -> None:
         transaction.connection.execute(insert(patient), {"patient_key": None})
 
-    with held_back(index):
+    with index.held_back():
         good = index.submit(make_entry("1.1"))
         bad = index.writer.submit(break_a_rule)
     assert good.result(timeout=20).outcome is Outcome.STORED
@@ -177,7 +159,7 @@ def test_a_failed_commit_is_in_doubt_for_each_who_waits(index: Index) -> None:
 @contextmanager
 def held_back_failing(index: Index) -> Iterator[None]:
     try:
-        with held_back(index):
+        with index.held_back():
             yield
     except CommitInDoubtError:
         pass
@@ -197,7 +179,7 @@ def test_a_lost_race_between_nodes_is_run_again(index: Index) -> None:
 
 
 def test_a_cancelled_command_is_not_carried_out(index: Index) -> None:
-    with held_back(index):
+    with index.held_back():
         cancelled = index.submit(make_entry("1.1"))
         kept = index.submit(make_entry("1.2"))
         assert cancelled.cancel()

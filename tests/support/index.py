@@ -1,8 +1,10 @@
 """An index to test with, on either database, and receipts to put into it."""
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,6 +113,23 @@ class Index:
             verdict = Comparison(recorded.existing.digest, is_same_content=False)
             recorded = self.submit(replace(entry, comparison=verdict)).result(timeout=20)
         return recorded
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Keep the writer busy, so that what is submitted meanwhile becomes one group."""
+        gate, entered = threading.Event(), threading.Event()
+
+        def wait(_: WriteTransaction) -> None:
+            entered.set()
+            gate.wait(timeout=20)
+
+        future = self.writer.submit(wait)
+        assert entered.wait(timeout=20)
+        try:
+            yield
+        finally:
+            gate.set()
+        future.result(timeout=20)
 
     def run(self, command: Callable[[WriteTransaction], Any]) -> Any:
         return self.writer.submit(command).result(timeout=20)
