@@ -1,0 +1,95 @@
+"""What must hold of an archive's folder, whatever happened to the node that wrote it."""
+
+import hashlib
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.acknowledged_sender import Ledger
+
+from pacslite.storage.segments import SEAL_NAME
+
+_NAMED = """
+    SELECT instance.sop_instance_uid, named.path, named.file_bytes, named.data_set_offset
+    FROM (
+        SELECT pk AS instance_pk, path, file_bytes, data_set_offset FROM instance
+        UNION ALL SELECT instance_pk, path, file_bytes, data_set_offset FROM conflict
+    ) AS named JOIN instance ON instance.pk = named.instance_pk
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A file that the index names, for an instance or for a version that is kept aside."""
+
+    uid: str
+    path: str
+    file_bytes: int
+    data_set_offset: int
+
+
+def archive_folder(data_folder: Path) -> Path:
+    return data_folder / "archives" / "main"
+
+
+def rows_of(data_folder: Path) -> list[Row]:
+    """Return what the index names, after checking that the database is sound."""
+    with closing(
+        sqlite3.connect(f"file:{archive_folder(data_folder)}/index.sqlite?mode=ro", uri=True)
+    ) as index:
+        assert index.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert index.execute("PRAGMA foreign_key_check").fetchall() == []
+        return [Row(*values) for values in index.execute(_NAMED)]
+
+
+def check_archive(data_folder: Path, ledger: Ledger, *, is_running: bool) -> None:
+    """Check what was promised.
+
+    Every acknowledged data set is in the index and on disk byte for byte; every row's file holds what was
+    sent, whole; the store has no other files than those that rows name, seals, and, while a node runs, the
+    empty ones that it has made ahead.
+    """
+    rows = rows_of(data_folder)
+    store = archive_folder(data_folder) / "store"
+    kept = _kept(store, rows)
+    for uid, digests in ledger.acknowledged.items():
+        assert digests <= kept[uid], f"acknowledged and lost: {uid}"
+    _check_nothing_else_is_kept(kept, ledger.sent)
+    strays = set(_strays(store, {row.path for row in rows}, is_running=is_running))
+    assert not strays, f"files without a row: {sorted(strays)}"
+
+
+def stored_files(data_folder: Path) -> set[str]:
+    """Return the files of the store, other than seals, relative to it."""
+    store = archive_folder(data_folder) / "store"
+    files = (path for path in store.rglob("*") if path.is_file() and path.name != SEAL_NAME)
+    return {str(path.relative_to(store)) for path in files}
+
+
+def _kept(store: Path, rows: list[Row]) -> dict[str, set[str]]:
+    assert len({row.path for row in rows}) == len(rows), "two rows name one file"
+    kept: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        data = (store / row.path).read_bytes()
+        assert len(data) == row.file_bytes, row
+        assert data[128:132] == b"DICM", row
+        kept[row.uid].add(hashlib.sha256(data[row.data_set_offset :]).hexdigest())
+    return kept
+
+
+def _check_nothing_else_is_kept(kept: Mapping[str, set[str]], sent: Mapping[str, set[str]]) -> None:
+    for uid, digests in kept.items():
+        assert digests <= sent[uid], f"kept, but never sent so: {uid}"
+
+
+def _strays(store: Path, named: set[str], *, is_running: bool) -> Iterator[str]:
+    for path in store.rglob("*"):
+        name = str(path.relative_to(store))
+        if path.is_dir() or name in named or path.name == SEAL_NAME:
+            continue
+        is_made_ahead = not path.stat().st_size and not (path.parent / SEAL_NAME).exists()
+        if not (is_running and is_made_ahead):
+            yield name
