@@ -31,6 +31,8 @@ MAX_WAITING_REQUESTS: Final = 4
 
 MAX_RESPONSE_DATA_SET_BYTES: Final = 16 * 1024 * 1024
 
+_HOLD: Final = "requests"
+
 
 @dataclass(slots=True)
 class Request:
@@ -159,7 +161,7 @@ class Session:
         self._may_write.set()
 
     def ended(self, ending: Ending) -> None:
-        """Forget what is half received; what is wholly received is still served, without an answer."""
+        """Forget what is half received or waits; the request under way is still served, without an answer."""
         log.info("association.aborted", association=self.association_id, why=ending.description)
         self._end(ending)
 
@@ -261,15 +263,19 @@ class Session:
     def _enqueue(self, request: Request) -> None:
         self._waiting.append(request)
         if len(self._waiting) >= MAX_WAITING_REQUESTS:
-            self.connection.hold_reading("requests")
+            self.connection.hold_reading(_HOLD)
         if self._serving is None:
             self._serving = asyncio.ensure_future(self._serve_waiting())
 
     async def _serve_waiting(self) -> None:
         while self._waiting:
             request = self._waiting.popleft()
-            self.connection.let_reading("requests")
+            if len(self._waiting) < MAX_WAITING_REQUESTS:
+                self.connection.let_reading(_HOLD)
             self._answer(request, await self._serve(request))
+            await self.drain()  # a peer that does not read its answers is not read from either
+            if self._waiting:
+                await asyncio.sleep(0)  # one that pipelines gets its share of the event loop, not all of it
         self._serving = None
         self._last_request_at = asyncio.get_running_loop().time()
         if self._release_asked and not self._is_closed:

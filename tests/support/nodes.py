@@ -2,15 +2,25 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
+from pynetdicom import AE
+from structlog.testing import capture_logs
+from support.scripted_peer import honest_echo_seconds
+
+from pacslite.archive.receipt import Receipt
+from pacslite.model.instances import Outcome
 from pacslite.node import Node
 from pacslite.settings.schema import AssociationSettings, Listener, Settings, StorageSettings
 
 T = TypeVar("T")
+
+HONEST_SECONDS: Final = 2.0
+"""An honest association takes a few milliseconds; the rest is for busy machines."""
 
 STORAGE = StorageSettings(reserve_bytes=0, segment_files=16)
 
@@ -29,8 +39,9 @@ def node_settings(data_folder: Path, **choices: Any) -> Settings:
 class RunningNode:
     """A node, its event loop, and what went wrong in it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ae: AE | None = None) -> None:
         self.settings = settings
+        self._ae = ae
         self.loop = asyncio.new_event_loop()
         self.loop_errors: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.loop_errors.append(context))
@@ -39,7 +50,7 @@ class RunningNode:
         self.node = self.call(self._make)
 
     async def _make(self) -> Node:
-        return Node(self.settings)
+        return Node(self.settings, self._ae)
 
     def start(self) -> Self:
         self.call(self.node.start)
@@ -58,6 +69,13 @@ class RunningNode:
         """How many connections the node counts, negotiated or not."""
         return len(self.node._reception.occupancy.connections)
 
+    def wait_for_connections(self, count: int) -> None:
+        """Wait until the node counts so many connections, for at most ten seconds."""
+        deadline = time.monotonic() + 10
+        while self.connection_count != count:
+            assert time.monotonic() < deadline, f"{self.connection_count} connections in place of {count}"
+            time.sleep(0.005)
+
     def stored_paths(self) -> list[str]:
         """Return the path of each instance that the first archive's index names."""
         archive = next(iter(self.node.archives.values()))
@@ -70,6 +88,38 @@ class RunningNode:
             for path in self.settings.data_folder.rglob("*.dcm")
             if path.is_file() and path.stat().st_size
         )
+
+    @contextmanager
+    def healthy(self) -> Iterator[list[MutableMapping[str, Any]]]:
+        """Yield what is logged; check at the end that nothing raised and that an honest peer is served."""
+        with capture_logs() as events:
+            yield events
+            seconds = honest_echo_seconds(self.address)
+        assert seconds < HONEST_SECONDS
+        assert self.loop_errors == []
+        failures = [event for event in events if event["event"].endswith(".failed") or "exc_info" in event]
+        assert failures == []
+
+    @contextmanager
+    def held_stores(self) -> Iterator[Callable[[], None]]:
+        """Let no C-STORE of the first archive finish until what is yielded is called, or the end."""
+        ingest = next(iter(self.node.archives.values())).ingest
+        keep = ingest.keep
+        gate = self.call(_make_event)
+
+        async def keep_later(receipt: Receipt) -> Outcome:
+            await gate.wait()
+            return await keep(receipt)
+
+        def let_go() -> None:
+            self.loop.call_soon_threadsafe(gate.set)
+
+        ingest.keep = keep_later  # type: ignore[method-assign] # put back below
+        try:
+            yield let_go
+        finally:
+            let_go()
+            del ingest.keep
 
     def close(self) -> None:
         try:
@@ -86,6 +136,10 @@ async def _awaited(function: Callable[[], Awaitable[T]]) -> T:
     return await function()
 
 
+async def _make_event() -> asyncio.Event:
+    return asyncio.Event()
+
+
 async def _cancel_others() -> None:
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
@@ -94,9 +148,9 @@ async def _cancel_others() -> None:
 
 
 @contextmanager
-def running_node(data_folder: Path, **choices: Any) -> Iterator[RunningNode]:
-    """Run a node on a free port; see `node_settings`."""
-    node = RunningNode(node_settings(data_folder, **choices)).start()
+def running_node(data_folder: Path, ae: AE | None = None, **choices: Any) -> Iterator[RunningNode]:
+    """Run a node on a free port, around a pynetdicom `ae` if given; see `node_settings`."""
+    node = RunningNode(node_settings(data_folder, **choices), ae).start()
     try:
         yield node
     finally:
