@@ -1,8 +1,7 @@
 """What a failed transaction is taken for."""
 
 import sqlite3
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, OperationalError
@@ -19,6 +18,10 @@ from pacslite.index.failures import (
 from pacslite.index.transaction import WriteTransaction
 from pacslite.model.errors import OutOfResourcesError
 from pacslite.model.instances import Outcome
+
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 class ServerError(Exception):
