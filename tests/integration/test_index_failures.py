@@ -19,7 +19,6 @@ from pacslite.index.transaction import WriteTransaction
 from pacslite.model.errors import OutOfResourcesError
 from pacslite.model.instances import Outcome
 
-
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
