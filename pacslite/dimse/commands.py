@@ -5,8 +5,9 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
+from pacslite.model.instances import InstanceKey
 from pacslite.model.statuses import ERROR_COMMENT_MAX_LENGTH, StatusReport
-from pacslite.model.uids import strip_uid
+from pacslite.model.uids import VERIFICATION_SOP_CLASS_UID, strip_uid
 
 _ELEMENT: Final = Struct("<HHI")
 _US: Final = Struct("<H")
@@ -192,3 +193,29 @@ def encode_response(request: Command, report: StatusReport, *, has_data_set: boo
     if request.sop_instance_uid:
         elements.append((AFFECTED_SOP_INSTANCE_UID, uid(request.sop_instance_uid)))
     return encode_command(elements)
+
+
+def encode_echo_request(message_id: int) -> bytes:
+    """Return a C-ECHO-RQ (PS3.7 9.3.5.1)."""
+    return encode_command(
+        (
+            (AFFECTED_SOP_CLASS_UID, uid(VERIFICATION_SOP_CLASS_UID)),
+            (COMMAND_FIELD, us(CommandField.C_ECHO_RQ)),
+            (MESSAGE_ID, us(message_id)),
+            (COMMAND_DATA_SET_TYPE, us(NO_DATA_SET)),
+        )
+    )
+
+
+def encode_store_request(message_id: int, key: InstanceKey) -> bytes:
+    """Return a C-STORE-RQ of medium priority (PS3.7 9.3.1.1)."""
+    return encode_command(
+        (
+            (AFFECTED_SOP_CLASS_UID, uid(key.sop_class_uid)),
+            (COMMAND_FIELD, us(CommandField.C_STORE_RQ)),
+            (MESSAGE_ID, us(message_id)),
+            (PRIORITY, us(PRIORITY_MEDIUM)),
+            (COMMAND_DATA_SET_TYPE, us(DATA_SET_PRESENT)),
+            (AFFECTED_SOP_INSTANCE_UID, uid(key.sop_instance_uid)),
+        )
+    )

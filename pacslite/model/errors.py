@@ -111,3 +111,7 @@ class AssociationAbortedError(AssociationError):
 
 class AssociationTimeoutError(AssociationError):
     """The peer did not answer in time."""
+
+
+class ContextNotAcceptedError(PacsliteError):
+    """The peer accepted the association, but no presentation context for this (PS3.8 9.3.3.2)."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from pacslite.model.errors import (
     AssociationAbortedError,
@@ -15,22 +16,24 @@ from pacslite.upperlayer.machine import AssociationUser, Ending, UpperLayerTimer
 from pacslite.upperlayer.negotiation import AssociateProposal, NegotiationError, Terms
 from pacslite.upperlayer.pdu import AbortReason, AbortSource
 
+User = TypeVar("User", bound=AssociationUser)
 
-class Requestor:
+
+class Requestor(Generic[User]):
     """Asks for one association."""
 
     def __init__(
         self,
         peer: PeerSettings,
         proposal: AssociateProposal,
-        open_session: Callable[[Connection, Terms], AssociationUser],
+        open_session: Callable[[Connection, Terms], User],
     ) -> None:
         self._peer = peer
         self._proposal = proposal
         self._request = proposal.encode()
         self._open_session = open_session
         self.connection: Connection
-        self.established: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.established: asyncio.Future[User] = asyncio.get_running_loop().create_future()
 
     def connected(self) -> None:
         """Send our A-ASSOCIATE-RQ."""
@@ -49,9 +52,10 @@ class Requestor:
                 str(error), AbortSource.SERVICE_PROVIDER, AbortReason.INVALID_PARAMETER_VALUE
             )
             return
-        self.connection.user = self._open_session(self.connection, terms)
+        user = self._open_session(self.connection, terms)
+        self.connection.user = user
         if not self.established.done():
-            self.established.set_result(None)
+            self.established.set_result(user)
 
     def reject_confirmation(self, result: int, source: int, reason: int) -> None:
         """Tell who waits that the peer does not want us."""
@@ -71,9 +75,9 @@ async def request_association(
     peer: PeerSettings,
     proposal: AssociateProposal,
     settings: AssociationSettings,
-    open_session: Callable[[Connection, Terms], AssociationUser],
-) -> None:
-    """Connect to `peer`, negotiate, and give the association to the user that `open_session` makes.
+    open_session: Callable[[Connection, Terms], User],
+) -> User:
+    """Connect to `peer`, negotiate, and return the association's user, which `open_session` makes.
 
     Raises
     ------
@@ -106,7 +110,7 @@ async def request_association(
     except OSError as error:
         raise AssociationError(f"{peer}: {error.strerror or error}") from error
     try:
-        await requestor.established
+        return await requestor.established
     except BaseException:
         connection.abort("given up")
         await connection.hang_up()

@@ -1,0 +1,1 @@
+"""What the node and its commands ask of other application entities."""
