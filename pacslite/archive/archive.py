@@ -18,8 +18,8 @@ from pacslite.model.errors import CannotUnderstandError, DataFolderError, Refuse
 from pacslite.model.instances import InstanceKey, Provenance
 from pacslite.model.uids import is_tolerable_uid
 from pacslite.settings.schema import ArchiveSettings, Settings
+from pacslite.storage.folders import make_folder
 from pacslite.storage.part10 import build_part10_head
-from pacslite.storage.segments import make_folder
 from pacslite.storage.store import Store
 
 log = structlog.get_logger(__name__)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pacslite.model.errors import DataFolderError
+from pacslite.storage.folders import make_folder
 
 LOCK_NAME: Final = "lock"
 
@@ -41,7 +42,7 @@ class DataFolderLock:
     def acquire(self) -> None:
         """Take the lock."""
         try:
-            self._data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self._data_folder)
             descriptor = os.open(self._data_folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DataFolderError(f"{self._data_folder}: {error.strerror}") from error

@@ -12,6 +12,8 @@ from typing import Final
 
 import structlog
 
+from pacslite.storage.folders import FOLDER_MODE, make_folder, sync_folder
+
 log = structlog.get_logger(__name__)
 
 SEAL_NAME: Final = "sealed"
@@ -19,7 +21,6 @@ SEAL_NAME: Final = "sealed"
 
 RETRY_SECONDS: Final = 1.0
 _FILE_MODE: Final = 0o600
-_FOLDER_MODE: Final = 0o700
 
 
 @dataclass(slots=True)
@@ -163,7 +164,7 @@ class SegmentMaker:
         while True:
             path = self._folder / f"{name:016x}"
             try:
-                path.mkdir(mode=_FOLDER_MODE)
+                path.mkdir(mode=FOLDER_MODE)
             except FileExistsError:
                 name += 1
             else:
@@ -181,27 +182,3 @@ def seal(segment: Path) -> None:
     """Mark a segment as one whose files all have a row."""
     with contextlib.suppress(OSError):  # an unsealed segment is looked at again: no harm
         (segment / SEAL_NAME).touch(mode=_FILE_MODE)
-
-
-def make_folder(folder: Path) -> None:
-    """Make `folder` and what is missing above it, durably.
-
-    Raises
-    ------
-    OSError
-        It cannot be made.
-    """
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-    sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the folder's entries durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
