@@ -324,7 +324,7 @@ def test_an_abort_amid_the_data_set_leaves_nothing(node: RunningNode) -> None:
     instance = make_instance(pixels=bytes(3_000_000))
     before = archive_of(node).reader.counts()
     sender = RawSender.of(node.address, instance)
-    sender.peer.send(sender.command(instance) + sender.data(instance)[:2_000_000])
+    sender.peer.send(sender.command(instance) + b"".join(sender.data_pdus(instance)[:20]))
     wait_until(lambda: unnamed_files(node) != set(), "nothing was written")
     sender.peer.send(pdus.abort())
     sender.peer.close()

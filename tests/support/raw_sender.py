@@ -106,9 +106,15 @@ class RawSender:
         self, instance: Sendable, *, context: Syntax | None = None, fragment_bytes: int | None = None
     ) -> bytes:
         """Return the PDUs of the instance's data set."""
+        return b"".join(self.data_pdus(instance, context=context, fragment_bytes=fragment_bytes))
+
+    def data_pdus(
+        self, instance: Sendable, *, context: Syntax | None = None, fragment_bytes: int | None = None
+    ) -> list[bytes]:
+        """Return the PDUs of the instance's data set one by one."""
         size = fragment_bytes or self.fragment_bytes
         pieces = pdus.fragments(self._context_id(instance, context), 0, instance.data_set(), size)
-        return b"".join(pdus.p_data(piece) for piece in pieces)
+        return [pdus.p_data(piece) for piece in pieces]
 
     def store(
         self,
