@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from pacslite import __version__
-from pacslite.cli import config, db, serve, stats
+from pacslite.cli import config, db, echo, send, serve, stats
 from pacslite.cli.exits import exit_code_of
 from pacslite.model.errors import PacsliteError
 
@@ -33,6 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks show local variables, and so patient data
 )
 app.command("serve")(serve.serve)
+app.command("echo")(echo.echo)
+app.command("send")(send.send)
 app.command("stats")(stats.stats)
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")

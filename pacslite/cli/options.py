@@ -10,6 +10,7 @@ import typer
 from pacslite.cli.log import configure_logging
 from pacslite.settings.load import load_settings
 from pacslite.settings.schema import LoggingSettings, Settings
+from pacslite.settings.values import check_ae_title
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings file; without it the defaults hold.")
@@ -18,6 +19,22 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Data folder; wins over the settings.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _ae_title(text: str) -> str:
+    try:
+        return check_ae_title(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+PeerArgument = Annotated[
+    str, typer.Argument(metavar="PEER", help="AET@host:port, or the name of a peer of the settings.")
+]
+CallingOption = Annotated[
+    str | None,
+    typer.Option("--calling", metavar="AET", parser=_ae_title, help="Our AE title; wins over the settings."),
+]
 
 
 def settings_from(

@@ -1,6 +1,5 @@
 """`pacslite serve`: a node in the foreground, until it is told to stop."""
 
-import asyncio
 import json
 import os
 import shlex
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from pacslite import __version__
+from pacslite.cli.event_loop import new_runner
 from pacslite.cli.log import configure_logging
 from pacslite.cli.options import ConfigOption, DataOption, JsonOption, settings_from
 from pacslite.cli.running import run_until_stopped
@@ -74,16 +74,8 @@ def serve(
 def _run(settings: Settings, load: Callable[[], Settings], announce: Callable[[Addresses], None]) -> int:
     from pacslite.node import Node  # noqa: PLC0415 - SQLAlchemy and pynetdicom take as long as all the rest
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with new_runner() as runner:
         return runner.run(run_until_stopped(Node(settings), load, announce))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - it is not installed on every platform
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 def _announce_json(settings: Settings, addresses: Addresses) -> None:

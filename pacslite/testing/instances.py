@@ -85,7 +85,7 @@ def make_instance(
     Parameters
     ----------
     seed
-        The same seed gives the same bytes; None: another instance of another patient each time.
+        The same seed and modality give the same instance; None: another instance of another patient each time.
     modality
         CT, MR and CR give an image of that IOD, any other a Secondary Capture; `SOPClassUID` overrides it.
     side
@@ -102,7 +102,7 @@ def make_instance(
     ValueError
         A keyword is none of the standard's, or `size_bytes` is more than one frame can hold.
     """
-    random = Random(seed)  # noqa: S311 - synthetic data
+    random = _random(seed, modality)
     rows, columns = _shape(side, size_bytes)
     values: dict[str, Any] = {
         **_study_values(random),
@@ -129,7 +129,7 @@ def make_study(
     seed, side, transfer_syntax_uid, attributes
         As for `make_instance`; attributes are those of every instance.
     """
-    random = Random(seed)  # noqa: S311 - synthetic data
+    random = _random(seed, *modalities)
     study = _study_values(random)
     instances = []
     for series_number, modality in enumerate(modalities, start=1):
@@ -157,6 +157,10 @@ def write_instance(path: Path, instance: Dataset | None = None, **choices: Any) 
     path.parent.mkdir(parents=True, exist_ok=True)
     instance.save_as(path, enforce_file_format=True)
     return path
+
+
+def _random(seed: int | None, *modalities: str) -> Random:
+    return Random(None if seed is None else f"{seed} {modalities}")  # noqa: S311 - synthetic data
 
 
 def _new_uid(random: Random) -> str:
