@@ -70,7 +70,7 @@ def spans_of(path: Path) -> list[str]:
 
 def commands_of(path: Path) -> Iterator[list[str]]:
     """Yield the commands of the shell blocks and of the code spans that start like one."""
-    lines = [line for block in blocks_of(path, "sh") for line in block.splitlines()]
+    lines = [line for block in blocks_of(path, "sh") for line in block.replace("\\\n", " ").splitlines()]
     for line in [*lines, *spans_of(path)]:
         words = shlex.split(line.replace("…", ""), comments=True)
         words = [word.removeprefix(".venv/bin/") for word in words]
