@@ -1,4 +1,7 @@
-"""What an association is agreed to be (PS3.8 9.3.2, 9.3.3, D.1, PS3.7 D.3.3; dimse-behaviour A6 to A10, A15 to A18)."""
+"""What an association is agreed to be (PS3.8 9.3.2, 9.3.3, D.1, PS3.7 D.3.3).
+
+Cases A6 to A10 and A15 to A18 of dimse-behaviour.
+"""
 
 import struct
 from collections.abc import Iterator

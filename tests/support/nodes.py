@@ -69,9 +69,9 @@ class RunningNode:
         """How many connections the node counts, negotiated or not."""
         return len(self.node._reception.occupancy.connections)
 
-    def wait_for_connections(self, count: int) -> None:
-        """Wait until the node counts so many connections, for at most ten seconds."""
-        deadline = time.monotonic() + 10
+    def wait_for_connections(self, count: int, *, seconds: float = 10.0) -> None:
+        """Wait until the node counts so many connections."""
+        deadline = time.monotonic() + seconds
         while self.connection_count != count:
             assert time.monotonic() < deadline, f"{self.connection_count} connections in place of {count}"
             time.sleep(0.005)
