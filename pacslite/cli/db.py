@@ -15,7 +15,6 @@ def upgrade(*, config: ConfigOption = None, data: DataOption = None) -> None:
     """
     # SQLAlchemy takes half of the start-up, which --help and other commands need not wait for.
     from pacslite.archive.archive import archive_folder, index_url  # noqa: PLC0415 - see above
-    from pacslite.cli.database import database_errors  # noqa: PLC0415 - see above
     from pacslite.index import migrate  # noqa: PLC0415 - see above
     from pacslite.storage.lock import DataFolderLock  # noqa: PLC0415 - see above
 
@@ -24,9 +23,8 @@ def upgrade(*, config: ConfigOption = None, data: DataOption = None) -> None:
         for archive in settings.archives:
             archive_folder(settings, archive).mkdir(parents=True, exist_ok=True, mode=0o700)
             url = index_url(settings, archive)
-            with database_errors(archive.name):
-                before = migrate.current(url)
-                migrate.upgrade(url)
+            before = migrate.current(url)
+            migrate.upgrade(url)
             after = migrate.head()
             change = "already at" if before == after else f"from {before or 'nothing'} to"
             typer.echo(f"{archive.name}: {change} revision {after}")
@@ -37,11 +35,9 @@ def check(*, config: ConfigOption = None, data: DataOption = None) -> None:
     """Say whether the index of every archive is of this program's revision."""
     # SQLAlchemy takes half of the start-up, which --help and other commands need not wait for.
     from pacslite.archive.archive import index_url  # noqa: PLC0415 - see above
-    from pacslite.cli.database import database_errors  # noqa: PLC0415 - see above
     from pacslite.index import migrate  # noqa: PLC0415 - see above
 
     settings = quiet_settings_from(config, data)
     for archive in settings.archives:
-        with database_errors(archive.name):
-            migrate.check(index_url(settings, archive))
+        migrate.check(index_url(settings, archive))
         typer.echo(f"{archive.name}: ok, revision {migrate.head()}")

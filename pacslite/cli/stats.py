@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from pacslite.cli.options import ConfigOption, DataOption, JsonOption, quiet_settings_from
+from pacslite.model.errors import DataFolderError
 from pacslite.settings.schema import ArchiveSettings, Settings
 
 
@@ -39,20 +40,22 @@ def stats(*, config: ConfigOption = None, data: DataOption = None, as_json: Json
 
 def _archive(settings: Settings, archive: ArchiveSettings) -> dict[str, Any]:
     # SQLAlchemy takes half of the start-up, which --help and other commands need not wait for.
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - see above
+
     from pacslite.archive.archive import archive_folder, index_url  # noqa: PLC0415 - see above
-    from pacslite.cli.database import database_errors  # noqa: PLC0415 - see above
     from pacslite.index import migrate  # noqa: PLC0415 - see above
     from pacslite.index.engine import open_reader_engine  # noqa: PLC0415 - see above
     from pacslite.index.reader import IndexReader  # noqa: PLC0415 - see above
 
     url = index_url(settings, archive)
-    with database_errors(archive.name):
-        migrate.check(url)
-        engine = open_reader_engine(url, busy_seconds=settings.index.busy_seconds, reader_count=1)
-        try:
-            counts = IndexReader(engine).counts()
-        finally:
-            engine.dispose()
+    migrate.check(url)
+    engine = open_reader_engine(url, busy_seconds=settings.index.busy_seconds, reader_count=1)
+    try:
+        counts = IndexReader(engine).counts()
+    except DBAPIError as error:
+        raise DataFolderError(f"the index of archive {archive.name}: {error.orig}") from error
+    finally:
+        engine.dispose()
     size = _size(archive_folder(settings, archive) / "store")
     return {"name": archive.name, **asdict(counts), "file_bytes": size}
 

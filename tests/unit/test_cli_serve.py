@@ -100,15 +100,21 @@ async def test_sighup_reads_the_peers_again() -> None:
 
 
 async def test_a_mistake_in_the_settings_keeps_the_old_peers() -> None:
-    node = ScriptedNode(Settings(), signals=(signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM))
-    loop = asyncio.get_running_loop()
+    node = ScriptedNode(Settings(), signals=(signal.SIGHUP,))
 
     def load() -> Settings:
-        loop.call_soon_threadsafe(node.raise_next_signal)
         raise ConfigurationError("pacslite.yaml:1: listn: there is no such setting")
 
+    async def stop_once_told() -> None:
+        while not logs:  # noqa: ASYNC110 - a list of logs sets no event
+            await asyncio.sleep(0.001)
+        signal.raise_signal(signal.SIGTERM)
+
     with capture_logs() as logs:
+        node.signals.insert(0, signal.SIGWINCH)  # start's own, which changes nothing
+        stopping = asyncio.create_task(stop_once_told())
         assert await run_until_stopped(node, load, lambda _: node.raise_next_signal()) == ExitCode.OK
+        await stopping
     assert node.calls == ["start", "drain", "stop"]
     assert logs == [
         {
