@@ -1,0 +1,172 @@
+"""Commits of the index that fail, before, after or instead of being durable."""
+
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.acknowledged_sender import Instance, Ledger, make_instance, store
+from support.faults import CommitFaults
+from support.invariant import archive_folder, check_archive, rows_of, stored_files
+from support.nodes import running_node
+from support.processes import NodeProcess
+from support.scripted_peer import Address, ScriptedPeer
+
+from pacslite.index import sqlite as index_sqlite
+
+SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
+STRACE = shutil.which("strace")
+
+
+class Sender:
+    """One association, and what was said on it."""
+
+    def __init__(self, peer: ScriptedPeer) -> None:
+        self.peer = peer
+        self.ledger = Ledger()
+        self._rng = random.Random(1)
+        self._count = 0
+
+    def make(self) -> Instance:
+        self._count += 1
+        return make_instance(self._rng, f"1.2.826.0.1.3680043.8.498.{self._count}", 4_000)
+
+    def store(self, instance: Instance | None = None) -> int:
+        instance = self.make() if instance is None else instance
+        self.ledger.sent[instance.uid].add(instance.digest)
+        status = store(self.peer, instance)
+        if status == SUCCESS:
+            self.ledger.acknowledged[instance.uid].add(instance.digest)
+        return status
+
+
+Associate = Callable[[Address], Sender]
+
+
+@pytest.fixture
+def associate() -> Iterator[Associate]:
+    peers: list[ScriptedPeer] = []
+
+    def connect(address: Address) -> Sender:
+        peer = ScriptedPeer.connect(address)
+        peers.append(peer)
+        peer.associate()
+        return Sender(peer)
+
+    yield connect
+    for peer in peers:
+        peer.close()
+
+
+@pytest.fixture
+def commits(monkeypatch: pytest.MonkeyPatch) -> CommitFaults:
+    faults = CommitFaults()
+    faults.install(monkeypatch, index_sqlite)
+    return faults
+
+
+@pytest.mark.parametrize("is_committed", [False, True], ids=["lost", "durable-all-the-same"])
+def test_a_commit_in_doubt_keeps_the_file_and_recovery_decides(
+    tmp_path: Path, commits: CommitFaults, associate: Associate, *, is_committed: bool
+) -> None:
+    with running_node(tmp_path) as node:
+        sender = associate(node.address)
+        assert sender.store() == SUCCESS
+        commits.error_name, commits.is_committed = "SQLITE_IOERR_FSYNC", is_committed
+        assert sender.store() == OUT_OF_RESOURCES
+        assert commits.failures == 1
+        assert len(node.stored_files()) == 2
+        commits.error_name = None
+        assert sender.store() == SUCCESS
+        ledger = sender.ledger
+    assert len(stored_files(tmp_path)) == 3
+    with running_node(tmp_path):
+        check_archive(tmp_path, ledger, is_running=True)
+        assert len(rows_of(tmp_path)) == (3 if is_committed else 2)
+    check_archive(tmp_path, ledger, is_running=False)
+
+
+@pytest.mark.parametrize("is_committed", [False, True], ids=["lost", "durable-all-the-same"])
+def test_an_instance_sent_again_after_a_commit_in_doubt_is_kept(
+    tmp_path: Path, commits: CommitFaults, associate: Associate, *, is_committed: bool
+) -> None:
+    with running_node(tmp_path) as node:
+        sender = associate(node.address)
+        instance = sender.make()
+        commits.error_name, commits.is_committed = "SQLITE_IOERR_FSYNC", is_committed
+        assert sender.store(instance) == OUT_OF_RESOURCES
+        commits.error_name = None
+        assert sender.store(instance) == SUCCESS
+    with running_node(tmp_path):
+        check_archive(tmp_path, sender.ledger, is_running=True)
+        assert [row.uid for row in rows_of(tmp_path)] == [instance.uid]
+
+
+def test_a_commit_without_room_keeps_nothing(
+    tmp_path: Path, commits: CommitFaults, associate: Associate
+) -> None:
+    with running_node(tmp_path) as node:
+        sender = associate(node.address)
+        commits.error_name = "SQLITE_FULL"
+        assert [sender.store() for _ in range(5)] == [OUT_OF_RESOURCES] * 5
+        commits.error_name = None
+        assert sender.store() == SUCCESS
+    check_archive(tmp_path, sender.ledger, is_running=False)
+    assert len(stored_files(tmp_path)) == 1
+
+
+def test_a_full_database_refuses_and_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, associate: Associate
+) -> None:
+    connections: list[sqlite3.Connection] = []
+    prepare = index_sqlite._prepare_writer
+
+    def note(connection: sqlite3.Connection, record: index_sqlite.ConnectionPoolEntry) -> None:
+        prepare(connection, record)
+        connections.append(connection)
+        connection.execute(f"PRAGMA max_page_count = {limits[0]}")
+
+    limits = [1 << 30]
+    monkeypatch.setattr(index_sqlite, "_prepare_writer", note)
+    with running_node(tmp_path) as node:
+        sender = associate(node.address)
+        assert sender.store() == SUCCESS
+        limits[0] = connections[-1].execute("PRAGMA page_count").fetchone()[0] + 4
+        connections[-1].execute(f"PRAGMA max_page_count = {limits[0]}")
+        statuses = [sender.store() for _ in range(60)]
+        assert set(statuses) == {SUCCESS, OUT_OF_RESOURCES}
+        assert statuses[-10:] == [OUT_OF_RESOURCES] * 10
+        assert sender.peer.echo().status == SUCCESS
+        limits[0] = 1 << 30
+        connections[-1].execute(f"PRAGMA max_page_count = {limits[0]}")
+        assert [sender.store() for _ in range(10)] == [SUCCESS] * 10
+    check_archive(tmp_path, sender.ledger, is_running=False)
+    assert len(stored_files(tmp_path)) == sender.ledger.acknowledged_count
+
+
+@pytest.mark.skipif(STRACE is None and os.environ.get("CI") != "true", reason="strace is not installed")
+@pytest.mark.parametrize(
+    "fault",
+    ["fdatasync:error=EIO:when=5+7", "pwrite64:error=ENOSPC:when=60+97", "pwrite64:error=EIO:when=60+97"],
+)
+def test_a_log_that_the_kernel_does_not_take_is_never_acknowledged(
+    fault: str, tmp_path: Path, associate: Associate
+) -> None:
+    assert STRACE is not None
+    log = archive_folder(tmp_path / "data") / "index.sqlite-wal"
+    with NodeProcess(tmp_path / "data") as node:  # makes the index
+        node.terminate()
+        assert node.wait(10) == 0
+    options = ["-f", "-P", str(log), "-e", f"inject={fault}", "-o", str(tmp_path / "trace")]
+    with NodeProcess(tmp_path / "data", wrapper=[STRACE, *options]) as node:
+        sender = associate(node.address)
+        statuses = [sender.store() for _ in range(60)]
+        assert set(statuses) == {SUCCESS, OUT_OF_RESOURCES}
+        assert sender.peer.echo().status == SUCCESS
+        node.kill()
+    with NodeProcess(tmp_path / "data") as node:
+        assert node.address
+        check_archive(tmp_path / "data", sender.ledger, is_running=True)
