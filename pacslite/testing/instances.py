@@ -85,7 +85,7 @@ def make_instance(
     Parameters
     ----------
     seed
-        The same seed and modality give the same instance; None: another instance of another patient each time.
+        The same seed and modality give the same instance; None: one of another patient each time.
     modality
         CT, MR and CR give an image of that IOD, any other a Secondary Capture; `SOPClassUID` overrides it.
     side

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,7 @@ log = structlog.get_logger(__name__)
 
 SHARED_BUFFER_BYTES: Final = 256 * 1024
 HANG_UP_SECONDS: Final = 1.0
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _TCP_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -81,6 +83,9 @@ class Connection(Machine, asyncio.BufferedProtocol):
         """Close the transport at once, without a word."""
         self._ending = Ending("closed by us")
         if self._transport is not None:
+            if self._socket is not None and self.unsent_bytes:
+                # else the kernel would keep trying to deliver to a peer that does not read
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._transport.abort()
 
     async def hang_up(self) -> None:

@@ -1,6 +1,7 @@
 """The requestor's side of an association's beginning (PS3.8 7.1)."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -108,7 +109,10 @@ async def request_association(
             f"{peer}: no connection within {settings.connect_seconds:g} s"
         ) from None
     except OSError as error:
-        raise AssociationError(f"{peer}: {error.strerror or error}") from error
+        # asyncio's own text repeats the address; a host name's error numbers are negative
+        number = error.errno or 0
+        why = os.strerror(number) if number > 0 else error.strerror or str(error)
+        raise AssociationError(f"{peer}: {why}") from error
     try:
         return await requestor.established
     except BaseException:
