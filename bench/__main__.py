@@ -81,7 +81,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 def main() -> int:
     """Measure and report; return 0, 1 when pacslite failed a workload, 2 when nothing can be measured."""
     options = parse()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts background jobs with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     if obstacle := _obstacle(options):
         _say(obstacle)
         return 2
