@@ -8,7 +8,7 @@ from bench.peers import OURS
 from bench.report import figure, times
 from bench.workloads import Plan
 
-_WIDTH: Final = 760
+_WIDTH: Final = 800
 _LABEL_WIDTH: Final = 170
 _BAR_WIDTH: Final = 440
 _ROW_HEIGHT: Final = 20
