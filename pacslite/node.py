@@ -195,3 +195,4 @@ class Node:
         for session in list(self._sessions):
             if not session.is_serving and session.idle_seconds > IDLE_AT_DRAIN_SECONDS:
                 session.connection.abort("the node is shutting down")
+                session.connection.close()
