@@ -26,8 +26,11 @@ from pynetdicom.presentation import (
 
 from pacslite.model.uids import (
     APPLICATION_CONTEXT_UID,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
+    IMPLICIT_VR_LITTLE_ENDIAN,
     is_legal_uid,
 )
 from pacslite.upperlayer.associate import (
@@ -55,6 +58,8 @@ _UserInformation = list[
 ACCEPTED: Final = 0
 SEND_PDU_LIMIT_BYTES: Final = 128 * 1024
 """The longest P-DATA-TF variable field that we send, whatever the peer would take (PS3.8 D.1)."""
+_SECOND_TO_EXPLICIT: Final = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN})
+"""Implicit VR hides the VRs of private elements; big endian is retired."""
 _NO_UID: Final = "2.25.0"
 """Stands for what a peer sent in place of a UID, and for transfer syntaxes without interest to us."""
 SMALLEST_PDU_BYTES: Final = 12
@@ -248,9 +253,12 @@ def _decode(pdu: bytes) -> AssociatePdu:
 def _proposed(item: ContextItem, offers: Mapping[str, PresentationContext]) -> PresentationContext:
     """Return a proposal of the one transfer syntax that will be taken: pynetdicom checks each at length."""
     offer = offers.get(item.abstract_syntax)
-    wanted = frozenset(item.transfer_syntaxes)
     offered: Sequence[str] = () if offer is None else offer.transfer_syntax
-    chosen = next((uid for uid in offered if uid in wanted), _NO_UID)
+    common = [uid for uid in item.transfer_syntaxes if uid in offered]
+    # dcmsend names first what it need not decompress; of native ones explicit little endian is the safest.
+    chosen = common[0] if common else _NO_UID
+    if chosen in _SECOND_TO_EXPLICIT and EXPLICIT_VR_LITTLE_ENDIAN in common:
+        chosen = EXPLICIT_VR_LITTLE_ENDIAN
     context = build_context(item.abstract_syntax if is_legal_uid(item.abstract_syntax) else _NO_UID, chosen)
     context.context_id = item.context_id
     return context

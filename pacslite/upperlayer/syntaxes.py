@@ -49,7 +49,7 @@ STORAGE_TRANSFER_SYNTAXES: Final = tuple(
         + [_ENCAPSULATED_UNCOMPRESSED, *_retired_transfer_syntaxes()]
     )
 )
-"""Those in force, big endian and the retired JPEG processes; the first that is offered is taken."""
+"""Those in force, big endian and the retired JPEG processes."""
 
 MESSAGE_TRANSFER_SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 """For services whose data sets the node makes itself."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from support import pdus
 from support.instances import (
     BIG_ENDIAN,
     CT,
@@ -25,6 +26,7 @@ from support.instances import (
 from support.kept import archive_of, check_kept, check_nothing_else, indexed, path_of
 from support.nodes import STORAGE, RunningNode, running_node
 from support.raw_sender import RawSender, store
+from support.scripted_peer import ScriptedPeer
 
 from pacslite.model.attributes import Level
 
@@ -32,6 +34,7 @@ MIB = 1024**2
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
 RLE = "1.2.840.10008.1.2.5"
 FUTURE_SYNTAX = "1.2.840.10008.1.2.4.999"
+PRIVATE_SYNTAX = "1.2.840.113619.5.2"
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +219,27 @@ def test_one_context_for_each_transfer_syntax_is_honoured(node: RunningNode) -> 
     for each in instances:
         assert indexed(node, each.sop_instance_uid).key.transfer_syntax_uid == each.transfer_syntax_uid
         check_kept(node, each)
+
+
+@pytest.mark.parametrize(
+    ("proposed", "taken"),
+    [
+        ((RLE, EXPLICIT, BIG_ENDIAN, IMPLICIT), RLE),
+        ((DEFLATED, EXPLICIT, IMPLICIT), DEFLATED),
+        ((JPEG_2000, JPEG_BASELINE, EXPLICIT), JPEG_2000),
+        ((EXPLICIT, RLE), EXPLICIT),
+        ((BIG_ENDIAN, EXPLICIT, IMPLICIT), EXPLICIT),
+        ((IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN), EXPLICIT),
+        ((PRIVATE_SYNTAX, FUTURE_SYNTAX, RLE, IMPLICIT), RLE),
+        ((IMPLICIT, BIG_ENDIAN), IMPLICIT),
+        ((BIG_ENDIAN, IMPLICIT), BIG_ENDIAN),
+    ],
+)
+def test_of_several_transfer_syntaxes_the_senders_first_is_taken_but_for_native_ones(
+    node: RunningNode, proposed: tuple[str, ...], taken: str
+) -> None:
+    """A sender names first what it has: dcmsend would otherwise decompress what it sends."""
+    with ScriptedPeer.connect(node.address) as peer:
+        accepted = peer.associate([pdus.context(1, CT, *proposed)])
+        assert accepted.transfer_syntaxes[1] == taken
+        peer.release()

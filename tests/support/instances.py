@@ -6,6 +6,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -162,3 +163,20 @@ def make_instance(
         str(wanted["StudyInstanceUID"]),
         str(wanted["SeriesInstanceUID"]),
     )
+
+
+def write_part10(instance: Instance, path: Path) -> Path:
+    """Write a file whose meta says the least that it must (PS3.10 7.1)."""
+    meta = b"".join(
+        element(0x0002_0000 | number, vr, value)
+        for number, vr, value in (
+            (0x0001, "OB", b"\0\1"),
+            (0x0002, "UI", value_of("UI", instance.sop_class_uid)),
+            (0x0003, "UI", value_of("UI", instance.sop_instance_uid)),
+            (0x0010, "UI", value_of("UI", instance.transfer_syntax_uid)),
+            (0x0012, "UI", value_of("UI", f"{_ROOT}0")),
+        )
+    )
+    length = element(0x0002_0000, "UL", struct.pack("<I", len(meta)))
+    path.write_bytes(bytes(128) + b"DICM" + length + meta + instance.raw)
+    return path
