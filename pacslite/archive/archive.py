@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import structlog
+from sqlalchemy import URL, make_url
 
 from pacslite.archive.ingest import Ingest, IngestRules
 from pacslite.archive.receipt import Flow, Intake, Receipt
@@ -32,9 +33,11 @@ def archive_folder(settings: Settings, archive: ArchiveSettings) -> Path:
     return settings.data_folder.absolute() / "archives" / archive.name
 
 
-def index_url(settings: Settings, archive: ArchiveSettings) -> str:
+def index_url(settings: Settings, archive: ArchiveSettings) -> URL:
     """Return the SQLAlchemy URL of an archive's index."""
-    return archive.index_url or f"sqlite:///{archive_folder(settings, archive) / 'index.sqlite'}"
+    if archive.index_url:
+        return make_url(archive.index_url)
+    return URL.create("sqlite", database=str(archive_folder(settings, archive) / "index.sqlite"))
 
 
 class Archive:

@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -20,7 +19,7 @@ def stats(*, config: ConfigOption = None, data: DataOption = None, as_json: Json
     """Show what each archive holds, the free space, and the running node's process.
 
     The index tells the numbers of patients, studies, series, instances, conflicts (versions kept aside) and
-    discrepancies; the size is that of the files in the store, conflicts included.
+    discrepancies; the size is that of the files that it names, conflicts included.
     """
     from pacslite.storage.lock import find_owner  # noqa: PLC0415 - --help need not wait for it
 
@@ -42,7 +41,7 @@ def _archive(settings: Settings, archive: ArchiveSettings) -> dict[str, Any]:
     # SQLAlchemy takes half of the start-up, which --help and other commands need not wait for.
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - see above
 
-    from pacslite.archive.archive import archive_folder, index_url  # noqa: PLC0415 - see above
+    from pacslite.archive.archive import index_url  # noqa: PLC0415 - see above
     from pacslite.index import migrate  # noqa: PLC0415 - see above
     from pacslite.index.engine import open_reader_engine  # noqa: PLC0415 - see above
     from pacslite.index.reader import IndexReader  # noqa: PLC0415 - see above
@@ -56,19 +55,7 @@ def _archive(settings: Settings, archive: ArchiveSettings) -> dict[str, Any]:
         raise DataFolderError(f"the index of archive {archive.name}: {error.orig}") from error
     finally:
         engine.dispose()
-    size = _size(archive_folder(settings, archive) / "store")
-    return {"name": archive.name, **asdict(counts), "file_bytes": size}
-
-
-def _size(folder: Path) -> int:
-    """Return the bytes of the files under `folder`; a running node may remove some meanwhile."""
-    total = 0
-    for path in folder.rglob("*.dcm"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
+    return {"name": archive.name, **asdict(counts)}
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -14,7 +14,11 @@ from pacslite.model.header import ColumnValue
 from pacslite.model.instances import InstanceKey, StoredFile
 
 _COUNTED: Final = (patient, study, series, instance, conflict, discrepancy)
-_COUNTS: Final = select(*(select(func.count()).select_from(table).scalar_subquery() for table in _COUNTED))
+_COUNTS: Final = select(
+    *(select(func.count()).select_from(table).scalar_subquery() for table in _COUNTED),
+    select(func.coalesce(func.sum(instance.c.file_bytes), 0)).scalar_subquery()
+    + select(func.coalesce(func.sum(conflict.c.file_bytes), 0)).scalar_subquery(),
+)
 _FIND_INSTANCE: Final = (
     select(
         *HEADER_COLUMNS,
@@ -32,7 +36,7 @@ _HIGHEST_CHARACTER: Final = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class IndexCounts:
-    """How much the index holds."""
+    """How much the index holds; `file_bytes` is the size of all files that it names."""
 
     patients: int
     studies: int
@@ -40,6 +44,7 @@ class IndexCounts:
     instances: int
     conflicts: int
     discrepancies: int
+    file_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +93,9 @@ class IndexReader:
         self._engine = engine
 
     def counts(self) -> IndexCounts:
-        """Return how many rows each table has."""
+        """Return how many rows each table has, and what their files come to."""
         with self._engine.connect() as connection:
-            return IndexCounts(*connection.execute(_COUNTS).one())
+            return IndexCounts(*(int(count) for count in connection.execute(_COUNTS).one()))
 
     def named_paths(self, prefix: str) -> set[str]:
         """Return the paths starting with `prefix` that instances and conflicts name."""

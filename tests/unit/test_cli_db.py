@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+from sqlalchemy import make_url
 from support.command_line import run
 
 from pacslite.archive.archive import index_url
@@ -54,7 +55,7 @@ def test_an_index_elsewhere_is_used(tmp_path: Path) -> None:
     config.write_text(f"archives:\n  - index_url: {url}\n")
     assert run("db", "upgrade", "--config", config, "--data", tmp_path / "data").exit_code == 0
     assert migrate.current(url) == migrate.head()
-    assert index_url(Settings(), ArchiveSettings(index_url=url)) == url
+    assert index_url(Settings(), ArchiveSettings(index_url=url)) == make_url(url)
 
 
 def test_a_damaged_index_is_told_in_one_line(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from support.command_line import run
 
 from pacslite.storage.lock import DataFolderLock
+from pacslite.testing import RunningNode, write_instance
 
 
 def test_an_empty_archive(tmp_path: Path) -> None:
@@ -31,15 +32,15 @@ def test_an_empty_archive(tmp_path: Path) -> None:
     }
 
 
-def test_the_size_is_that_of_the_files(tmp_path: Path) -> None:
-    assert run("db", "upgrade", "--data", tmp_path).exit_code == 0
-    segment = tmp_path / "archives" / "main" / "store" / "node1" / "0001"
-    segment.mkdir(parents=True)
-    (segment / "a.dcm").write_bytes(bytes(700))
-    (segment / "b.dcm").write_bytes(bytes(300))
-    (segment / "c.dcm").touch()
-    (archive,) = json.loads(run("stats", "--data", tmp_path, "--json").stdout)["archives"]
-    assert archive["file_bytes"] == 1000
+def test_a_running_node_and_the_size_of_its_files(pacs: RunningNode, tmp_path: Path) -> None:
+    sent = write_instance(tmp_path / "a.dcm")
+    peer = f"{pacs.ae_title}@{pacs.host}:{pacs.port}"
+    assert run("send", peer, sent).exit_code == 0
+    (received,) = pacs.wait_for(1)
+    found = json.loads(run("stats", "--data", pacs.data_folder, "--json").stdout)
+    assert found["pid"] == os.getpid()
+    assert found["archives"][0]["instances"] == 1
+    assert found["archives"][0]["file_bytes"] == received.path.stat().st_size
 
 
 def test_people_get_a_table_and_the_owner(tmp_path: Path) -> None:
