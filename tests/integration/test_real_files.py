@@ -3,17 +3,23 @@
 `UNACCEPTED` and `REFUSED` are complete: every other file must be answered with Success.
 """
 
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pydicom
 import pytest
-from pydicom import Dataset
-from support.instances import BIG_ENDIAN
-from support.kept import archive_of, aside, check_kept, check_nothing_else, indexed, outcomes, stored_data_set
+from support.kept import (
+    archive_of,
+    aside,
+    check_kept,
+    check_nothing_else,
+    element_values,
+    indexed,
+    outcomes,
+    stored_data_set,
+)
 from support.nodes import RunningNode, running_node
 from support.raw_sender import Answer, RawSender
 from support.real_files import RealFile, colliding_files, distinct_files, tolerating_faults
@@ -208,17 +214,7 @@ def test_every_collision_is_on_record(collision: Delivery) -> None:
 def assert_same_values(a: Path, b: Path) -> None:
     """Check with pydicom, not with our own comparison, that two files say the same."""
     with tolerating_faults():
-        left, right = (_values(pydicom.dcmread(path)) for path in (a, b))
+        left, right = (element_values(pydicom.dcmread(path)) for path in (a, b))
     assert left.keys() == right.keys(), f"{a.name}, {b.name}"
     differing = [f"{tag:08X}" for tag, value in left.items() if value != right[tag]]
     assert not differing, f"{a.name}, {b.name}: {differing}"
-
-
-def _values(dataset: Dataset) -> dict[int, Any]:
-    values = {int(each.tag): each.value for each in dataset if each.tag.element and each.tag != 0xFFFCFFFC}
-    if dataset.file_meta.TransferSyntaxUID == BIG_ENDIAN:
-        for tag in (int(each.tag) for each in dataset if each.VR == "OW"):
-            words = array("H", values[tag])
-            words.byteswap()
-            values[tag] = words.tobytes()
-    return values

@@ -37,9 +37,9 @@ def run(*command: object) -> str:
 
 
 def dump(path: Path, *tags: str) -> dict[str, str]:
-    """Return what `dcmdump` reads of `tags` (`gggg,eeee`) in a Part 10 file, by tag."""
+    """Return what `dcmdump` reads of each of `tags` (`gggg,eeee`) first in a Part 10 file, by tag."""
     arguments = [argument for tag in tags for argument in ("+P", tag)]
-    said = run("dcmdump", "-q", "-Un", "+L", *arguments, path)
+    said = run("dcmdump", "-q", "-Un", "+L", *arguments, "-s", path)
     values = {}
     for line in said.splitlines():
         tag, _, rest = line.partition(" ")

@@ -1,11 +1,13 @@
 """What a node holds after a receipt: file, index, provenance, and nothing else."""
 
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from support.instances import Sendable
+from pydicom import Dataset
+from support.instances import BIG_ENDIAN, Sendable
 from support.nodes import RunningNode
 
 from pacslite.archive.archive import Archive
@@ -102,3 +104,14 @@ def check_nothing_else(running: RunningNode) -> None:
     assert {path.name for path in folder.iterdir()} <= known
     inside = {path.name for path in (folder / "archives" / "main").iterdir()}
     assert inside <= {"store", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "unparsable"}
+
+
+def element_values(dataset: Dataset) -> dict[int, Any]:
+    """Return what pydicom reads, in one byte order and without what encoders add or take away."""
+    values = {int(each.tag): each.value for each in dataset if each.tag.element and each.tag != 0xFFFC_FFFC}
+    if dataset.file_meta.TransferSyntaxUID == BIG_ENDIAN:
+        for tag in (int(each.tag) for each in dataset if each.VR == "OW"):
+            words = array("H", values[tag])
+            words.byteswap()
+            values[tag] = words.tobytes()
+    return {tag: value.rstrip(b"\0") if isinstance(value, bytes) else value for tag, value in values.items()}
