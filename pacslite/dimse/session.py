@@ -175,6 +175,7 @@ class Session:
             if request.sink is not None:
                 request.sink.abort()
         self._waiting.clear()
+        self.connection.let_reading(_HOLD)  # else the peer's close would go unnoticed
         why = ending.description if ending is not None else "the association was released"
         is_timeout = ending is not None and ending.is_timeout
         kind = AssociationTimeoutError if is_timeout else AssociationAbortedError
@@ -273,7 +274,7 @@ class Session:
             if len(self._waiting) < MAX_WAITING_REQUESTS:
                 self.connection.let_reading(_HOLD)
             self._answer(request, await self._serve(request))
-            await self.drain()  # a peer that does not read its answers is not read from either
+            await self._let_peer_take_answers()
             if self._waiting:
                 await asyncio.sleep(0)  # one that pipelines gets its share of the event loop, not all of it
         self._serving = None
@@ -281,6 +282,13 @@ class Session:
         if self._release_asked and not self._is_closed:
             self._release()
         self._finish_if_idle()
+
+    async def _let_peer_take_answers(self) -> None:
+        """Read no further requests of a peer that does not read its answers, and in the end leave it."""
+        try:
+            await self.drain()
+        except AssociationTimeoutError as error:
+            self.connection.abort(str(error), is_timeout=True)
 
     async def _serve(self, request: Request) -> StatusReport:
         try:

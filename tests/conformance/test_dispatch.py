@@ -100,7 +100,7 @@ def test_store_without_a_data_set_is_answered_0106(peer: ScriptedPeer) -> None:
 
 
 @pytest.mark.parametrize(
-    "uid", [b"", b"../../etc/passwd", b"\xff\xfe", b"1." * 100, b"x" * 40_000, b"1.2\0/3", b"..", b"1.2.3\n"]
+    "uid", [b"", b"../../etc/passwd", b"\xff\xfe", b"1." * 100, b"x" * 40_000, b"1.2\0/3", b".."]
 )
 def test_store_of_what_is_no_uid_is_answered_c000(node: RunningNode, peer: ScriptedPeer, uid: bytes) -> None:
     peer.send(command_pdu(pdus.store_rq(uid), context_id=3) + pdus.p_data(pdus.pdv(3, pdus.LAST, b"data")))
