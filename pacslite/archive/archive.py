@@ -95,11 +95,11 @@ class Archive:
             raise DataFolderError(f"{self._folder}: {error.strerror}") from error
         self._open_index()
         try:
-            report = recover(self.store.folder, self.store.node_name, self.reader.named_paths)
-        except OSError as error:
+            report = self._recover()
+            self.store.start()
+        except BaseException:
             self._close_index()
-            raise DataFolderError(f"{error.filename}: {error.strerror}") from error
-        self.store.start()
+            raise
         return report
 
     def stop(self) -> None:
@@ -112,6 +112,12 @@ class Archive:
         head = build_part10_head(key, provenance, next(self._sequence_numbers))
         file = self.store.open(head)
         return Receipt(key, provenance, file, self._intake, flow, refusal=_refusal(key))
+
+    def _recover(self) -> RecoveryReport:
+        try:
+            return recover(self.store.folder, self.store.node_name, self.reader.named_paths)
+        except OSError as error:
+            raise DataFolderError(f"{error.filename}: {error.strerror}") from error
 
     def _open_index(self) -> None:
         if migrate.current(self._index_url) is None:
