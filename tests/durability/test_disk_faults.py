@@ -2,6 +2,7 @@
 
 import errno
 import random
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 from support.acknowledged_sender import Instance, Ledger, make_instance, store
 from support.faults import BROKEN, NO_ROOM, FaultyOs, ShortWritingOs
 from support.invariant import check_archive
-from support.nodes import RunningNode, running_node
+from support.nodes import RunningNode, node_settings, running_node
 from support.scripted_peer import ScriptedPeer
 
-from pacslite.settings.schema import AssociationSettings, StorageSettings
+from pacslite.model.errors import DataFolderError
+from pacslite.node import Node
+from pacslite.settings.schema import StorageSettings
 from pacslite.storage import folders, incoming, segments
 
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
@@ -70,8 +73,7 @@ class Sending:
 
 @pytest.fixture
 def sending(tmp_path: Path) -> Iterator[Sending]:
-    settings = {"storage": STORAGE, "association": AssociationSettings(drain_seconds=1.0)}
-    with running_node(tmp_path, **settings) as node, ScriptedPeer.connect(node.address) as peer:
+    with running_node(tmp_path, storage=STORAGE) as node, ScriptedPeer.connect(node.address) as peer:
         peer.associate()
         yield Sending(node, peer)
         assert node.loop_errors == []
@@ -106,6 +108,26 @@ def test_each_call_that_fails_once_costs_one_instance(
     assert number > len(SIZES)
     sending.check()
     assert sending.is_degraded == (error_number == BROKEN)
+
+
+@pytest.mark.parametrize("call", ["open", "write", "sync"])
+def test_each_call_that_fails_and_all_after_it_cost_all_instances_from_there(
+    call: str, sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, function = CALLS[call]
+    number = 0
+    while True:
+        number += 1
+        with monkeypatch.context() as patch:
+            faulty = fail(patch, module, function, BROKEN, first=number)
+            statuses = [sending.store(size) for size in SIZES]
+        kept = statuses.count(SUCCESS)
+        assert statuses == [SUCCESS] * kept + [OUT_OF_RESOURCES] * (len(SIZES) - kept)
+        assert faulty.retried_paths == []
+        if kept == len(SIZES):
+            break
+    assert number > len(SIZES)
+    sending.check()
 
 
 @pytest.mark.parametrize("error_number", [BROKEN, NO_ROOM], ids=errno.errorcode.get)
@@ -169,3 +191,21 @@ def test_a_disk_at_its_reserve_refuses(tmp_path: Path) -> None:
         assert [sending.store(size) for size in SIZES] == [OUT_OF_RESOURCES] * len(SIZES)
         assert not sending.is_degraded
         sending.check()
+
+
+@pytest.mark.parametrize("call", ["make file", "sync folder"])
+async def test_a_start_that_fails_leaves_no_thread_and_may_be_tried_again(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, function = CALLS[call]
+    settings = node_settings(tmp_path)
+    before = set(threading.enumerate())
+    with monkeypatch.context() as patch:
+        fail(patch, module, function, BROKEN, first=6)
+        with pytest.raises(DataFolderError, match="Input/output error"):
+            await Node(settings).start()
+    started = {thread.name for thread in set(threading.enumerate()) - before}
+    assert {name for name in started if not name.startswith("asyncio")} == set()
+    node = Node(settings)
+    await node.start()
+    await node.stop()

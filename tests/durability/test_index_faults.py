@@ -4,12 +4,14 @@ import os
 import random
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.acknowledged_sender import Instance, Ledger, make_instance, store
-from support.faults import CommitFaults
+from sqlalchemy.pool import ConnectionPoolEntry
+from support.acknowledged_sender import Instance, Ledger, make_instance, sending, store
+from support.faults import CommitFault, CommitFaults
 from support.invariant import archive_folder, check_archive, rows_of, stored_files
 from support.nodes import running_node
 from support.processes import NodeProcess
@@ -75,11 +77,11 @@ def test_a_commit_in_doubt_keeps_the_file_and_recovery_decides(
     with running_node(tmp_path) as node:
         sender = associate(node.address)
         assert sender.store() == SUCCESS
-        commits.error_name, commits.is_committed = "SQLITE_IOERR_FSYNC", is_committed
+        commits.set(CommitFault("SQLITE_IOERR_FSYNC", is_committed))
         assert sender.store() == OUT_OF_RESOURCES
         assert commits.failures == 1
         assert len(node.stored_files()) == 2
-        commits.error_name = None
+        commits.set(None)
         assert sender.store() == SUCCESS
         ledger = sender.ledger
     assert len(stored_files(tmp_path)) == 3
@@ -96,13 +98,38 @@ def test_an_instance_sent_again_after_a_commit_in_doubt_is_kept(
     with running_node(tmp_path) as node:
         sender = associate(node.address)
         instance = sender.make()
-        commits.error_name, commits.is_committed = "SQLITE_IOERR_FSYNC", is_committed
+        commits.set(CommitFault("SQLITE_IOERR_FSYNC", is_committed))
         assert sender.store(instance) == OUT_OF_RESOURCES
-        commits.error_name = None
+        commits.set(None)
         assert sender.store(instance) == SUCCESS
     with running_node(tmp_path):
         check_archive(tmp_path, sender.ledger, is_running=True)
         assert [row.uid for row in rows_of(tmp_path)] == [instance.uid]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_commits_that_fail_now_and_then_under_four_associations_break_no_promise(
+    tmp_path: Path, commits: CommitFaults, seed: int
+) -> None:
+    rng = random.Random(seed)
+    faults = [
+        CommitFault("SQLITE_FULL"),
+        CommitFault("SQLITE_IOERR_WRITE"),
+        CommitFault("SQLITE_IOERR_FSYNC", is_committed=True),
+    ]
+    ledger = Ledger()
+    with running_node(tmp_path) as node:
+        commits.choose = lambda: rng.choice([*faults, None, None, None])
+        with sending(node.address, ledger, seed) as sender:
+            time.sleep(1.0)
+            commits.set(None)
+            sender.stop()
+        assert sender.cut_off == []
+        assert set(ledger.refusals) == {OUT_OF_RESOURCES}
+        assert len(ledger.refusals) >= commits.failures > 5
+    with running_node(tmp_path):
+        check_archive(tmp_path, ledger, is_running=True)
+    check_archive(tmp_path, ledger, is_running=False)
 
 
 def test_a_commit_without_room_keeps_nothing(
@@ -110,9 +137,9 @@ def test_a_commit_without_room_keeps_nothing(
 ) -> None:
     with running_node(tmp_path) as node:
         sender = associate(node.address)
-        commits.error_name = "SQLITE_FULL"
+        commits.set(CommitFault("SQLITE_FULL"))
         assert [sender.store() for _ in range(5)] == [OUT_OF_RESOURCES] * 5
-        commits.error_name = None
+        commits.set(None)
         assert sender.store() == SUCCESS
     check_archive(tmp_path, sender.ledger, is_running=False)
     assert len(stored_files(tmp_path)) == 1
@@ -124,7 +151,7 @@ def test_a_full_database_refuses_and_keeps_nothing(
     connections: list[sqlite3.Connection] = []
     prepare = index_sqlite._prepare_writer
 
-    def note(connection: sqlite3.Connection, record: index_sqlite.ConnectionPoolEntry) -> None:
+    def note(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
         prepare(connection, record)
         connections.append(connection)
         connection.execute(f"PRAGMA max_page_count = {limits[0]}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.invariant import archive_folder
-from support.mounts import tmpfs
+from support.mounts import make_read_only, tmpfs
 from support.processes import NodeProcess, run_serve
 
 from pacslite.cli.exits import ExitCode
@@ -29,9 +29,10 @@ def refusal(*arguments: object, code: ExitCode) -> str:
 
 def test_a_second_node_on_the_folder_names_the_first_and_harms_nothing(tmp_path: Path) -> None:
     with NodeProcess(tmp_path) as node:
-        made_ahead = set(archive_folder(tmp_path).rglob("*.dcm")) if node.address else set()
+        pid = node.pid  # it listens, and has made files ahead
+        made_ahead = set(archive_folder(tmp_path).rglob("*.dcm"))
         said = refusal("--data", tmp_path, "--port", 0, code=ExitCode.DATA)
-        assert f"is in use by process {node.pid}" in said
+        assert f"is in use by process {pid}" in said
         assert set(archive_folder(tmp_path).rglob("*.dcm")) == made_ahead
         assert node.is_running()
 
@@ -59,13 +60,9 @@ def test_a_folder_on_a_read_only_disk_is_named(tmp_path: Path, *, is_empty: bool
             with NodeProcess(disk / "data") as node:
                 node.terminate()
                 assert node.wait(10) == 0
-        remount_read_only(disk)
+        make_read_only(disk)
         said = refusal("--data", disk / "data", "--port", 0, code=ExitCode.DATA)
     assert f"{disk / 'data'}: Read-only file system" in said
-
-
-def remount_read_only(disk: Path) -> None:
-    assert os.system(f"mount -o remount,ro '{disk}'") == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,19 +79,32 @@ class ShortWritingOs:
         return os.write(descriptor, data[:100_000])
 
 
-class CommitFaults:
-    """What becomes of the writing connection's commits; `error_name` None lets them be.
+@dataclass(frozen=True)
+class CommitFault:
+    """How a commit fails.
 
     Parameters
     ----------
+    error_name
+        SQLite's name of the error.
     is_committed
-        Whether a commit that is reported as failed is there all the same.
+        Whether it is there all the same.
     """
 
+    error_name: str
+    is_committed: bool = False
+
+
+class CommitFaults:
+    """What becomes of the commits of the writing connection: `choose` says how each one fails, if it does."""
+
     def __init__(self) -> None:
-        self.error_name: str | None = None
-        self.is_committed = False
+        self.choose: Callable[[], CommitFault | None] = lambda: None
         self.failures = 0
+
+    def set(self, fault: CommitFault | None) -> None:
+        """Let every commit from now on fail so, or none."""
+        self.choose = lambda: fault
 
     def install(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
         """Let `module` see a `sqlite3` whose connections commit so."""
@@ -98,15 +112,14 @@ class CommitFaults:
 
         class Connection(sqlite3.Connection):
             def commit(self) -> None:
-                if faults.error_name is None or not self.in_transaction:
+                fault = faults.choose() if self.in_transaction else None
+                if fault is None or fault.is_committed:
                     super().commit()
-                    return
-                faults.failures += 1
-                if faults.is_committed:
-                    super().commit()
-                error = sqlite3.OperationalError("disk I/O error")
-                error.sqlite_errorname = faults.error_name
-                raise error
+                if fault is not None:
+                    faults.failures += 1
+                    error = sqlite3.OperationalError("injected")
+                    error.sqlite_errorname = fault.error_name
+                    raise error
 
         class FaultySqlite:
             def __getattr__(self, name: str) -> Any:

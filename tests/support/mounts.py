@@ -30,3 +30,8 @@ def tmpfs(folder: Path, options: str) -> Iterator[Path]:
     finally:
         # lazily, so that a test that failed with files open leaves no mount behind
         subprocess.run([umount, "--lazy", str(folder)], check=True)
+
+
+def make_read_only(folder: Path) -> None:
+    """Let nothing be written any more to what is mounted on `folder`."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
