@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from support import pdus
 from support.instances import make_instance
-from support.kept import check_kept, check_nothing_else
+from support.kept import check_kept, check_nothing_else, wait_until
 from support.nodes import STORAGE, running_node
-from support.raw_sender import RawSender
+from support.raw_sender import RawSender, store
 
 
 def test_pipelined_requests_are_all_kept_whole(tmp_path: Path) -> None:
@@ -36,3 +37,38 @@ def test_a_request_behind_a_refused_one_is_kept_whole(tmp_path: Path) -> None:
             assert [sender.answer().status for _ in range(2)] == [0xA700, 0]
         check_kept(node, second)
         check_nothing_else(node)
+
+
+def test_a_release_behind_a_request_waits_for_its_answer(tmp_path: Path) -> None:
+    instance = make_instance(pixels=bytes(200_000))
+    with running_node(tmp_path) as node:
+        sender = RawSender.of(node.address, instance)
+        sender.peer.send(sender.command(instance) + sender.data(instance) + pdus.release_rq())
+        assert sender.answer().status == 0
+        sender.peer.expect_release_rp()
+        sender.peer.close()
+        check_kept(node, instance)
+
+
+def test_an_abort_behind_a_request_leaves_all_or_nothing_of_it(tmp_path: Path) -> None:
+    instance = make_instance(pixels=bytes(200_000))
+    with running_node(tmp_path) as node:
+        sender = RawSender.of(node.address, instance)
+        sender.peer.send(sender.command(instance) + sender.data(instance) + pdus.abort())
+        sender.peer.drain()
+        sender.peer.close()
+        wait_until(lambda: node.connection_count == 0, "the connection is still counted")
+        check_nothing_else(node)
+        assert store(node.address, instance).status == 0
+        check_kept(node, instance)
+        check_nothing_else(node)
+
+
+def test_a_command_and_its_data_set_may_share_a_pdu(tmp_path: Path) -> None:
+    instance = make_instance()
+    with running_node(tmp_path) as node:
+        with RawSender.of(node.address, instance) as sender:
+            pdvs = sender.command(instance)[6:] + b"".join(pdu[6:] for pdu in sender.data_pdus(instance))
+            sender.peer.send(pdus.p_data(pdvs))
+            assert sender.answer().status == 0
+        check_kept(node, instance)

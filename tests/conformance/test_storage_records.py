@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pydicom
 import pytest
+from support import pdus
 from support.dcmtk import dump, needs_dcmtk
 from support.index import Index, make_entry
 from support.instances import (
@@ -32,13 +33,15 @@ from support.instances import (
 )
 from support.kept import archive_of, check_kept, check_nothing_else, indexed, path_of
 from support.nodes import RunningNode, running_node
-from support.raw_sender import RawSender, store
+from support.raw_sender import RawSender, store, syntax_of
+from support.scripted_peer import ScriptedPeer
 
 from pacslite.archive.scan import ByteSource, ScanLimits, scan_header
 from pacslite.index import migrate
 from pacslite.model.attributes import Level
 from pacslite.model.instances import StoredFile
 from pacslite.model.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from pacslite.settings.schema import ArchiveSettings
 
 GIB: Final = 1024**3
 SENDERS: Final = 16
@@ -188,6 +191,9 @@ ODD_DATA_SETS: Final = {
     "private elements": make_instance(extra={0x0009_0010: ("LO", b"ACME"), 0x0009_1001: ("UN", bytes(9))}),
     "NUL padded text": make_instance(PatientName=b"Doe^Jane\0\0", Modality=b"CT\0\0"),
     "unknown VR": make_instance(extra={0x0009_1002: ("ZZ", b"ab")}),
+    "long header": make_instance(
+        extra={0x0009_0010: ("LO", b"ACME"), 0x0009_1001: ("UN", bytes(200_000))}, pixels=bytes(50_000)
+    ),
     "delimiter at the end": make_instance(appended=struct.pack("<HHI", 0xFFFE, 0xE00D, 0)),
 }
 
@@ -203,6 +209,37 @@ def test_s16_bytes_are_kept_as_received_from_any_fragments(node: RunningNode, si
     with RawSender.of(node.address, instance) as sender:
         assert sender.store(instance, fragment_bytes=size).status == 0
     check_kept(node, instance)
+
+
+def test_an_instance_goes_to_the_archive_that_is_called(tmp_path: Path) -> None:
+    archives = [ArchiveSettings(name=name, ae_titles=[name.upper()]) for name in ("clinical", "research")]
+    instance = make_instance()
+    with running_node(tmp_path, archives=archives) as node:
+        with RawSender(node.address, [syntax_of(instance)], called="RESEARCH") as sender:
+            assert sender.store(instance).status == 0
+        counts = {name: archive.reader.counts().instances for name, archive in node.node.archives.items()}
+        assert counts == {"clinical": 0, "research": 1}
+        with RawSender(node.address, [syntax_of(instance)], called="CLINICAL") as sender:
+            assert sender.store(instance).status == 0
+        check_kept(node, instance)
+    files = [path for path in tmp_path.rglob("*.dcm") if path.stat().st_size]
+    assert {path.relative_to(tmp_path).parts[1] for path in files} == {"clinical", "research"}
+
+
+@pytest.mark.parametrize("calling", [b"CT1\0\0", b"  CT 1 ", b"X" * 16])
+def test_a_calling_ae_title_is_kept_without_its_padding(node: RunningNode, calling: bytes) -> None:
+    instance = make_instance()
+    with ScriptedPeer.connect(node.address) as peer:
+        peer.associate([pdus.context(1, *syntax_of(instance))], calling=calling)
+        command = pdus.p_data(pdus.pdv(1, pdus.COMMAND | pdus.LAST, pdus.store_rq(instance.sop_instance_uid)))
+        data = pdus.p_data(*pdus.fragments(1, 0, instance.raw, 16_000))
+        peer.send(command + data)
+        assert peer.expect_response().status == 0
+        peer.release()
+    title = indexed(node, instance.sop_instance_uid).calling_ae_title
+    assert title == title.strip()
+    assert "\0" not in title
+    check_kept(node, instance, calling=title)
 
 
 def huge_source(head: bytes, total_bytes: int, markers: dict[int, bytes]) -> ByteSource:
