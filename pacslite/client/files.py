@@ -119,7 +119,7 @@ def read_instance_file(path: Path) -> InstanceFile:
         strip_uid(found.get(_SOP_INSTANCE) or found.get(_META_SOP_INSTANCE, b"")),
         syntax,
     )
-    _check(key)
+    _check(key, has_meta=bool(meta))
     if status.st_size <= offset:
         raise BrokenInstanceError("it has no data set")
     return InstanceFile(path, key, offset, status.st_size - offset, _version(status))
@@ -194,10 +194,12 @@ def _element_header(data: bytes, position: int, encoding: _Encoding) -> tuple[in
     return tag, position + 8, struct.unpack_from(order + "H", data, position + 6)[0]
 
 
-def _check(key: InstanceKey) -> None:
+def _check(key: InstanceKey, *, has_meta: bool) -> None:
     if key.sop_class_uid == _MEDIA_DIRECTORY:
         raise NotAnInstanceError("a DICOMDIR")
-    if not (key.sop_class_uid and key.sop_instance_uid):  # also what a file of any other kind looks like
+    if not (key.sop_class_uid and key.sop_instance_uid):
+        if has_meta:
+            raise BrokenInstanceError("it does not say what instance it holds")
         raise NotAnInstanceError("not DICOM")
     for uid in (key.sop_class_uid, key.sop_instance_uid, key.transfer_syntax_uid):
         if not is_tolerable_uid(uid):

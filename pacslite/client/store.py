@@ -248,11 +248,11 @@ class _Sending:
                 self._open_count -= 1
 
     async def _note_loss(self, error: AssociationError) -> None:
-        log.warning("association.lost", peer=str(self._peer), why=str(error))
         self._losses += 1
         if self._losses >= MAX_LOSSES or not self._was_let_in:
             self.error = error
         else:
+            log.warning("association.lost", peer=str(self._peer), why=str(error))
             await asyncio.sleep(RETRY_SECONDS * self._losses)
 
     async def _send_next(self, association: Association, queue: deque[InstanceFile]) -> None:

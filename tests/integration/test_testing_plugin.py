@@ -10,15 +10,16 @@ from pathlib import Path
 import psutil
 import pytest
 from pydicom import Dataset
+from support.client_runs import Results, peer_of, send
 
+from pacslite.client.store import Verdict
 from pacslite.model.errors import ConfigurationError
 from pacslite.settings.schema import Listener, Settings, StorageSettings
 from pacslite.testing import NotReceivedError, RunningNode, make_instance, running_node, write_instance
 
 
-def _storescu(node: RunningNode, *paths: Path) -> None:
-    command = ["storescu", "-aet", "SENDER", "-aec", node.ae_title, node.host, str(node.port)]
-    subprocess.run([*command, *map(str, paths)], check=True, capture_output=True)
+def _send(node: RunningNode, *paths: Path) -> None:
+    assert asyncio.run(send(peer_of(node), paths, Results())).counts == {Verdict.STORED: len(paths)}
 
 
 def _files(folder: Path, *datasets: Dataset) -> list[Path]:
@@ -27,46 +28,46 @@ def _files(folder: Path, *datasets: Dataset) -> list[Path]:
 
 def test_what_is_sent_is_received_in_order(pacs: RunningNode, tmp_path: Path) -> None:
     sent = [make_instance(seed=number) for number in range(3)]
-    _storescu(pacs, *_files(tmp_path, *sent))
+    _send(pacs, *_files(tmp_path, *sent))
     received = pacs.wait_for(3)
     assert [item.sop_instance_uid for item in received] == [item.SOPInstanceUID for item in sent]
     first = received[0]
     assert first.sop_class_uid == sent[0].SOPClassUID
-    assert first.provenance.calling_ae_title == "SENDER"
+    assert first.provenance.calling_ae_title == "CLIENT"
     assert first.path.is_relative_to(pacs.data_folder)
     assert first.dataset().PixelData == sent[0].PixelData
     assert first.dataset().file_meta.TransferSyntaxUID == first.transfer_syntax_uid
 
 
 def test_waiting_takes_a_predicate(pacs: RunningNode, tmp_path: Path) -> None:
-    _storescu(pacs, *_files(tmp_path, make_instance(modality="MR")))
+    _send(pacs, *_files(tmp_path, make_instance(modality="MR")))
     received = pacs.wait_for(lambda all_received: any(i.dataset().Modality == "MR" for i in all_received))
     assert len(received) == 1
 
 
 def test_waiting_in_vain_says_what_came(pacs: RunningNode, tmp_path: Path) -> None:
     sent = make_instance()
-    _storescu(pacs, *_files(tmp_path, sent))
+    _send(pacs, *_files(tmp_path, sent))
     with pytest.raises(NotReceivedError) as caught:
         pacs.wait_for(2, timeout_seconds=0.01)
     assert "waited 0.01 s for 2 instances; 1 came" in str(caught.value)
-    assert f"CT Image Storage {sent.SOPInstanceUID} from SENDER (stored)" in str(caught.value)
+    assert f"CT Image Storage {sent.SOPInstanceUID} from CLIENT (stored)" in str(caught.value)
 
 
 async def test_a_coroutine_waits_in_a_thread(pacs: RunningNode, tmp_path: Path) -> None:
-    sending = asyncio.to_thread(_storescu, pacs, *_files(tmp_path, make_instance()))
+    sending = asyncio.to_thread(_send, pacs, *_files(tmp_path, make_instance()))
     _, received = await asyncio.gather(sending, asyncio.to_thread(pacs.wait_for, 1))
     assert len(received) == 1
 
 
 def test_a_restart_keeps_the_address_and_what_was_received(pacs: RunningNode, tmp_path: Path) -> None:
     paths = _files(tmp_path, make_instance(), make_instance())
-    _storescu(pacs, paths[0])
+    _send(pacs, paths[0])
     address = pacs.address
     pacs.restart()
     assert pacs.address == address
     assert pacs.node.archives["main"].reader.counts().instances == 1
-    _storescu(pacs, paths[1])
+    _send(pacs, paths[1])
     assert len(pacs.wait_for(2)) == 2
 
 
@@ -129,7 +130,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     for _ in range(3):
         with running_node() as node:
             folders.append(node.data_folder)
-            _storescu(node, *_files(tmp_path, make_instance()))
+            _send(node, *_files(tmp_path, make_instance()))
     assert _open_things() == before
     assert not any(folder.exists() for folder in folders)
 

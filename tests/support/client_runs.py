@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine, Iterator
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import psutil
@@ -12,6 +14,8 @@ import pytest
 import uvloop
 from support.scripted_peer import ScriptedPeer, accept, scripted_listener
 
+from pacslite.client import store
+from pacslite.client.store import SendResult, SendSummary, Verdict
 from pacslite.settings.schema import AssociationSettings, PeerSettings
 from pacslite.testing import RunningNode
 
@@ -54,13 +58,50 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 def _sockets_of_clients() -> list[Any]:
     """Return this process's ends of the connections to listeners that are in this process too."""
-    connections = psutil.Process().net_connections("tcp4")
+    connections: list[Any] = psutil.Process().net_connections("tcp4")
     listening = {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
     return [each for each in connections if each.raddr and each.raddr.port in listening]
 
 
 def peer_of(node: RunningNode) -> PeerSettings:
     return PeerSettings(name="node", ae_title=node.ae_title, host=node.host, port=node.port)
+
+
+class Results:
+    """Keeps what sending tells it."""
+
+    def __init__(self) -> None:
+        self.results: list[SendResult] = []
+        self.sent_bytes = 0
+
+    def sent(self, byte_count: int) -> None:
+        self.sent_bytes += byte_count
+
+    def finished(self, result: SendResult) -> None:
+        self.results.append(result)
+
+    @property
+    def verdicts(self) -> Counter[Verdict]:
+        return Counter(result.verdict for result in self.results)
+
+
+async def send(
+    peer: PeerSettings,
+    paths: Sequence[Path],
+    listener: Results,
+    *,
+    settings: AssociationSettings = QUICK,
+    association_count: int = 1,
+) -> SendSummary:
+    """Send files as the AE title CLIENT."""
+    return await store.send(
+        peer,
+        paths,
+        calling_ae_title="CLIENT",
+        settings=settings,
+        listener=listener,
+        association_count=association_count,
+    )
 
 
 Script = Callable[[ScriptedPeer], None]
