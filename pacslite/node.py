@@ -53,8 +53,9 @@ class Node:
     """
 
     def __init__(self, settings: Settings, ae: "AE | None" = None) -> None:
-        self.settings = settings
         self._entity = ApplicationEntity(ae) if ae is not None else ApplicationEntity.from_settings(settings)
+        settings = settings.model_copy(update={"ae_title": self._entity.title})
+        self.settings = settings
         self._association_settings = (
             self._entity.apply_to(settings.association) if ae is not None else settings.association
         )

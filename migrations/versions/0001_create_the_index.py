@@ -29,10 +29,21 @@ def upgrade() -> None:
     _create_conflict()
     _create_discrepancy()
     _create_job()
+    _create_store()
 
 
 def downgrade() -> None:
-    for name in ("job", "discrepancy", "conflict", "receipt", "instance", "series", "study", "patient"):
+    for name in (
+        "store",
+        "job",
+        "discrepancy",
+        "conflict",
+        "receipt",
+        "instance",
+        "series",
+        "study",
+        "patient",
+    ):
         op.drop_table(name)
 
 
@@ -286,3 +297,12 @@ def _create_job() -> None:
         sa.UniqueConstraint("dedupe_key", name="uq_job_dedupe_key"),
     )
     op.create_index("ix_job_state_not_before", "job", ["state", "not_before"])
+
+
+def _create_store() -> None:
+    op.create_table(
+        "store",
+        sa.Column("node_name", _string(64), nullable=False),
+        sa.Column("identity", _string(32), nullable=False),
+        sa.PrimaryKeyConstraint("node_name", name="pk_store"),
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import URL, make_url
 
+from pacslite.archive.identity import check_index_is_current, settle_identity, write_identity
 from pacslite.archive.ingest import Ingest, IngestRules
 from pacslite.archive.receipt import Flow, Intake, Receipt
 from pacslite.archive.recovery import RecoveryReport, recover
@@ -85,7 +86,7 @@ class Archive:
         Raises
         ------
         DataFolderError
-            The folder cannot be used.
+            The folder cannot be used, or the index is not the one that belongs to the store.
         IndexRevisionError
             The index is of another revision.
         """
@@ -115,9 +116,17 @@ class Archive:
 
     def _recover(self) -> RecoveryReport:
         try:
+            self._check_belonging()
             return recover(self.store.folder, self.store.node_name, self.reader.named_paths)
         except OSError as error:
             raise DataFolderError(f"{error.filename}: {error.strerror}") from error
+
+    def _check_belonging(self) -> None:
+        folder, node_name = self.store.folder, self.store.node_name
+        identity = self.writer.submit(settle_identity(folder, node_name)).result()
+        if identity is not None:
+            write_identity(folder, node_name, identity)
+        check_index_is_current(folder, node_name, self.reader.named_paths)
 
     def _open_index(self) -> None:
         if migrate.current(self._index_url) is None:

@@ -96,7 +96,7 @@ class Ingest:
             receipt.abort()
             raise
         try:
-            outcome = (await self._record(receipt, file, header)).outcome
+            recorded = await self._record(receipt, file, header)
         except (CommitInDoubtError, asyncio.CancelledError):
             receipt.settle()  # the index may name the file: recovery will know
             raise
@@ -104,7 +104,7 @@ class Ingest:
             receipt.abort()
             raise
         receipt.settle()
-        return self._conclude(receipt, file, outcome)
+        return self._conclude(receipt, file, recorded)
 
     async def _make_durable(self, receipt: Receipt) -> tuple[StoredFile, InstanceHeader]:
         receipt.finish()
@@ -176,11 +176,13 @@ class Ingest:
         result = await asyncio.wrap_future(self._store.run(lambda: compare_contents(first, second, limits)))
         return Comparison(existing.digest, result.is_same)
 
-    def _conclude(self, receipt: Receipt, file: StoredFile, outcome: Outcome | None) -> Outcome:
+    def _conclude(self, receipt: Receipt, file: StoredFile, recorded: Recorded) -> Outcome:
+        outcome = recorded.outcome
         if outcome is None:
             raise RuntimeError("the index decided nothing")
         if outcome in (Outcome.IDENTICAL, Outcome.REFUSED):
             receipt.file.discard()
+            file = recorded.existing or file
         else:
             receipt.file.keep()
         if outcome is Outcome.REFUSED:

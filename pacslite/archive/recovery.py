@@ -10,6 +10,8 @@ from pacslite.storage.segments import SEAL_NAME, seal
 
 log = structlog.get_logger(__name__)
 
+NamedPaths = Callable[[str], set[str]]
+
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
@@ -20,14 +22,14 @@ class RecoveryReport:
     segment_count
         Segments that were looked at, because not all of their files had found their fate.
     removed_count
-        Files that no row names: none of them was acknowledged.
+        Files with content that no row names: none of them was acknowledged.
     """
 
     segment_count: int
     removed_count: int
 
 
-def recover(store_folder: Path, node_name: str, named_paths: Callable[[str], set[str]]) -> RecoveryReport:
+def recover(store_folder: Path, node_name: str, named_paths: NamedPaths) -> RecoveryReport:
     """Remove the files of this node's unsealed segments that the index does not name, then seal them.
 
     Parameters
@@ -41,24 +43,29 @@ def recover(store_folder: Path, node_name: str, named_paths: Callable[[str], set
         A file could not be removed.
     """
     folder = store_folder / node_name
-    segments = [path for path in _folders(folder) if not (path / SEAL_NAME).exists()]
+    segments = [path for path in segments_of(folder) if not (path / SEAL_NAME).exists()]
     removed = sum(_recover_segment(segment, node_name, named_paths) for segment in segments)
     if segments:
         log.info("store.recovered", segments=len(segments), removed=removed)
     return RecoveryReport(len(segments), removed)
 
 
-def _folders(folder: Path) -> list[Path]:
+def segments_of(folder: Path) -> list[Path]:
+    """Return the segments in a node's folder of the store, the oldest first."""
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def _recover_segment(segment: Path, node_name: str, named_paths: Callable[[str], set[str]]) -> int:
-    prefix = f"{node_name}/{segment.name}/"
+def _recover_segment(segment: Path, node_name: str, named_paths: NamedPaths) -> int:
+    prefix = _prefix(node_name, segment)
     named = named_paths(prefix)
     removed = 0
     for path in segment.iterdir():
         if prefix + path.name not in named:
+            removed += path.stat().st_size > 0
             path.unlink()
-            removed += 1
     seal(segment)
     return removed
+
+
+def _prefix(node_name: str, segment: Path) -> str:
+    return f"{node_name}/{segment.name}/"

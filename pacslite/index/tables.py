@@ -239,4 +239,12 @@ job = Table(
     Index(None, "state", "not_before"),
 )
 
+store = Table(
+    "store",
+    metadata,
+    Column("node_name", string(_ADDRESS_LENGTH), primary_key=True),
+    # The same as in the store's own folder: says that the two belong together.
+    _word("identity", _DIGEST_LENGTH),
+)
+
 TABLES: Final = {Level.PATIENT: patient, Level.STUDY: study, Level.SERIES: series, Level.INSTANCE: instance}

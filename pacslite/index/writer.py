@@ -95,7 +95,7 @@ class IndexWriter:
         self._is_open = False
         self._is_healthy = True
         self._commits = self._commands = self._largest_group = self._replays = self._failures = 0
-        self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="pacslite-index", daemon=True)
 
     @property
     def is_healthy(self) -> bool:

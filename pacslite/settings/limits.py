@@ -41,7 +41,7 @@ class AssociationSettings(Section):
     )
     idle_seconds: Seconds = Field(
         default=300.0,
-        description="How long an association may stay without any request before it is aborted.",
+        description="How long an association may go without a byte in either direction before it is aborted.",
     )
     dimse_seconds: Seconds = Field(
         default=60.0,

@@ -179,6 +179,7 @@ class SegmentMaker:
 
 
 def seal(segment: Path) -> None:
-    """Mark a segment as one whose files all have a row."""
+    """Mark a segment as one whose files all have a row; first what was removed from it must stay removed."""
     with contextlib.suppress(OSError):  # an unsealed segment is looked at again: no harm
+        sync_folder(segment)
         (segment / SEAL_NAME).touch(mode=_FILE_MODE)

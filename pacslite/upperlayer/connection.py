@@ -159,8 +159,8 @@ class Connection(Machine, asyncio.BufferedProtocol):
             self._transport.abort()  # type: ignore[union-attr] # just set
             return
         self.peer_host = peer[0]
-        self.peer_address = f"{peer[0]}:{peer[1]}"
-        self.local_address = f"{local[0]}:{local[1]}"
+        self.peer_address = _host_and_port(peer)
+        self.local_address = _host_and_port(local)
         self._take_socket(transport)
         self._fire(Event.EVT2_TRANSPORT_CONFIRMED if self._is_requestor else Event.EVT5_TRANSPORT_INDICATION)
 
@@ -271,3 +271,8 @@ class Connection(Machine, asyncio.BufferedProtocol):
     def pdu_received(self, pdu_type: PduType, pdu: bytes) -> None:
         """Take any other PDU as the event that it is."""
         self._take_pdu(pdu_type, pdu)
+
+
+def _host_and_port(address: tuple[str, int]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Self
+from typing import Final, Self
 
 from pynetdicom import AE
 from pynetdicom.presentation import PresentationContext
@@ -20,6 +20,9 @@ from pacslite.upperlayer.syntaxes import (
     STORAGE_SOP_CLASSES,
     STORAGE_TRANSFER_SYNTAXES,
 )
+
+UNLIMITED_PDU_BYTES: Final = 1024 * 1024
+"""What we announce in place of "no limit": a declared length is always checked against something."""
 
 
 class ApplicationEntity:
@@ -84,12 +87,8 @@ class ApplicationEntity:
     @property
     def max_pdu_bytes(self) -> int:
         """The longest P-DATA-TF variable field that we announce; 0 at pynetdicom means no limit."""
-        return self.ae.maximum_pdu_size or STREAM_PDU_BYTES
+        return self.ae.maximum_pdu_size or UNLIMITED_PDU_BYTES
 
     def offers(self, abstract_syntaxes: Iterable[str]) -> list[PresentationContext]:
         """Return the supported contexts among `abstract_syntaxes`."""
         return [self._offers[uid] for uid in dict.fromkeys(abstract_syntaxes) if uid in self._offers]
-
-
-STREAM_PDU_BYTES = 1024 * 1024
-"""What we announce in place of "no limit": a declared length is always checked against something."""

@@ -204,7 +204,7 @@ def test_the_thread_is_gone_after_stop(index_url: str) -> None:
     index = Index(index_url)
     index.receive(make_entry())
     index.close()
-    assert "index-writer" not in {thread.name for thread in threading.enumerate()}
+    assert "pacslite-index" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_readers_cannot_write(index: Index) -> None:
