@@ -14,13 +14,18 @@ ROUNDS = 5
 CAMPAIGN_ROUNDS = int(os.environ.get("PACSLITE_KILL_ROUNDS", "50"))
 SEED = 20_240_229
 LONGEST_LOAD_SECONDS = 0.8
-SMALL_SEGMENTS = {"storage.segment_files": 32}
+POLICIES = ("keep-first", "replace")
+"""Those under which every version of an instance is acknowledged, and kept."""
 
 
 def kill_under_load(data_folder: Path, ledger: Ledger, seed: int) -> None:
     """Check what the last kill left, then send on four associations and kill the node at a random moment."""
     rng = random.Random(seed)
-    with NodeProcess(data_folder, settings=SMALL_SEGMENTS) as node:
+    settings = {
+        "archives": [{"name": "main", "duplicate_policy": rng.choice(POLICIES)}],
+        "storage.segment_files": 32,
+    }
+    with NodeProcess(data_folder, settings=settings) as node:
         address = node.address
         check_archive(data_folder, ledger, is_running=True)
         with sending(address, ledger, seed) as sender:
@@ -76,7 +81,7 @@ def test_kill_during_recovery_loses_nothing_acknowledged(tmp_path: Path) -> None
         sender.wait_for_an_answer()
         time.sleep(0.2)
         node.kill()
-    for _ in range(4):
+    for _ in range(3):
         with NodeProcess(tmp_path, settings=settings) as node:
             node.wait_until_folder_is_taken()
             time.sleep(rng.uniform(0, 0.08))
@@ -86,7 +91,7 @@ def test_kill_during_recovery_loses_nothing_acknowledged(tmp_path: Path) -> None
 
 def test_kill_during_the_first_start_leaves_a_folder_that_works(tmp_path: Path) -> None:
     rng = random.Random(SEED)
-    for number in range(4):
+    for number in range(3):
         folder = tmp_path / str(number)
         with NodeProcess(folder) as node:
             node.wait_until_folder_is_taken()

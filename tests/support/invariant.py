@@ -10,7 +10,10 @@ from pathlib import Path
 
 from support.acknowledged_sender import Ledger
 
+from pacslite.archive.identity import IDENTITY_NAME
 from pacslite.storage.segments import SEAL_NAME
+
+BOOKKEEPING = frozenset({SEAL_NAME, IDENTITY_NAME})
 
 _NAMED = """
     SELECT instance.sop_instance_uid, named.path, named.file_bytes, named.data_set_offset
@@ -49,8 +52,8 @@ def check_archive(data_folder: Path, ledger: Ledger, *, is_running: bool) -> Non
     """Check what was promised.
 
     Every acknowledged data set is in the index and on disk byte for byte; every row's file holds what was
-    sent, whole; the store has no other files than those that rows name, seals, and, while a node runs, the
-    empty ones that it has made ahead.
+    sent, whole; the store has no other files than those that rows name, its own bookkeeping and, while a node
+    runs, the empty ones that it has made ahead.
     """
     rows = rows_of(data_folder)
     store = archive_folder(data_folder) / "store"
@@ -63,9 +66,9 @@ def check_archive(data_folder: Path, ledger: Ledger, *, is_running: bool) -> Non
 
 
 def stored_files(data_folder: Path) -> set[str]:
-    """Return the files of the store, other than seals, relative to it."""
+    """Return the files of the store, other than its bookkeeping, relative to it."""
     store = archive_folder(data_folder) / "store"
-    files = (path for path in store.rglob("*") if path.is_file() and path.name != SEAL_NAME)
+    files = (path for path in store.rglob("*") if path.is_file() and path.name not in BOOKKEEPING)
     return {str(path.relative_to(store)) for path in files}
 
 
@@ -88,7 +91,7 @@ def _check_nothing_else_is_kept(kept: Mapping[str, set[str]], sent: Mapping[str,
 def _strays(store: Path, named: set[str], *, is_running: bool) -> Iterator[str]:
     for path in store.rglob("*"):
         name = str(path.relative_to(store))
-        if path.is_dir() or name in named or path.name == SEAL_NAME:
+        if path.is_dir() or name in named or path.name in BOOKKEEPING:
             continue
         is_made_ahead = not path.stat().st_size and not (path.parent / SEAL_NAME).exists()
         if not (is_running and is_made_ahead):
