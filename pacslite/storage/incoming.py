@@ -32,6 +32,8 @@ class Writing:
         A file is taken from there at the first write.
     executor
         The disk threads.
+    readers
+        Threads for what is read again: long work, which no writing waits for.
     reserve_bytes
         Free space that writing must leave.
     sync_interval_bytes
@@ -42,6 +44,7 @@ class Writing:
 
     segments: SegmentMaker
     executor: Executor
+    readers: Executor
     reserve_bytes: int
     sync_interval_bytes: int
     failed: Callable[[OSError], None]
@@ -91,13 +94,11 @@ class IncomingFile:
         return future
 
     def read(self, use: Callable[[int, int], T]) -> Future[T]:
-        """Return what `use(descriptor, data_set_offset)` returns of the written file, from a disk thread.
+        """Return what `use(descriptor, data_set_offset)` returns of the finished file, from a reading thread.
 
         The future raises OutOfResourcesError when the file cannot be read, and what `use` raises.
         """
-        future: Future[T] = Future()
-        self._enqueue(lambda: _settle(future, lambda: self._read(use)))
-        return future
+        return self._writing.readers.submit(self._read, use)
 
     def discard(self) -> None:
         """Remove the file, once its jobs are done."""

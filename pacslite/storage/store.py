@@ -19,6 +19,9 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+READ_THREADS: Final = 2
+"""For inflating and comparing: seconds of work that a sender can cause with one megabyte."""
+
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -54,9 +57,11 @@ class Store:
         self.chunks = ChunkPool(settings.chunk_pool_bytes)
         self._segments = SegmentMaker(folder, node_name, settings.segment_files)
         self._executor = ThreadPoolExecutor(settings.disk_threads, thread_name_prefix="pacslite-disk")
+        self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="pacslite-read")
         self._writing = Writing(
             segments=self._segments,
             executor=self._executor,
+            readers=self._readers,
             reserve_bytes=settings.reserve_bytes,
             sync_interval_bytes=settings.sync_interval_bytes,
             failed=self._note_failure,
@@ -77,6 +82,7 @@ class Store:
 
     def stop(self) -> None:
         """Finish the disk threads' jobs and remove the files that were made and not used."""
+        self._readers.shutdown(wait=True)
         self._executor.shutdown(wait=True)
         self._segments.stop()
 
@@ -98,8 +104,8 @@ class Store:
         return self.folder.joinpath(*parts)
 
     def run(self, job: Callable[[], T]) -> Future[T]:
-        """Return what `job` returns from a disk thread."""
-        return self._executor.submit(job)
+        """Return what `job`, which only reads, returns from a reading thread."""
+        return self._readers.submit(job)
 
     def _note_failure(self, error: OSError) -> None:
         if error.errno not in _NO_ROOM:
