@@ -23,6 +23,8 @@ _COLUMNS: Final = 512
 _MAX_ROWS: Final = 65_535
 _PIXEL_BYTES: Final = 2
 _UUID_BITS: Final = 128
+_NOISE_BYTES: Final = 1024 * 1024
+"""Of noise, before it repeats itself."""
 
 _SOP_CLASSES: Final = {
     "CT": "1.2.840.10008.5.1.4.1.1.2",
@@ -231,8 +233,13 @@ def _pixels(random: Random, rows: int, columns: int) -> dict[str, Any]:
         "BitsStored": 16,
         "HighBit": 15,
         "PixelRepresentation": 0,
-        "PixelData": random.randbytes(rows * columns * _PIXEL_BYTES),
+        "PixelData": _noise(random, rows * columns * _PIXEL_BYTES),
     }
+
+
+def _noise(random: Random, size_bytes: int) -> bytes:
+    block = random.randbytes(min(size_bytes, _NOISE_BYTES))
+    return (block * -(-size_bytes // _NOISE_BYTES))[:size_bytes]
 
 
 def _dataset(values: Mapping[str, Any], transfer_syntax_uid: str) -> Dataset:

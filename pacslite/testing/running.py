@@ -1,12 +1,15 @@
 """A node in a thread of the test's process, with an event loop of its own."""
 
 import asyncio
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+import structlog
 
 from pacslite.model.errors import ConfigurationError
 from pacslite.node import Node
@@ -254,12 +257,33 @@ def running_node(
     if settings is not None and changes:
         raise TypeError("give settings or changes, not both")
     with ExitStack() as stack:
+        stack.enter_context(_logging_as_pytest_likes())
         if settings is None:
             settings = _settings(changes, stack)
         running = RunningNode(settings, loop_factory)
         stack.callback(running.stop)
         running.start()
         yield running
+
+
+@contextmanager
+def _logging_as_pytest_likes() -> Iterator[None]:
+    """Log by way of `logging`, unless the test chose otherwise: structlog's default is standard output."""
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(
+        processors=[
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
 
 
 def _settings(changes: dict[str, Any], stack: ExitStack) -> Settings:

@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import logging
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from support.client_runs import Results, peer_of, send
 
 from pacslite.client.store import Verdict
 from pacslite.model.errors import ConfigurationError
+from pacslite.model.instances import Outcome
 from pacslite.settings.schema import Listener, Settings, StorageSettings
 from pacslite.testing import NotReceivedError, RunningNode, make_instance, running_node, write_instance
 
@@ -37,6 +39,23 @@ def test_what_is_sent_is_received_in_order(pacs: RunningNode, tmp_path: Path) ->
     assert first.path.is_relative_to(pacs.data_folder)
     assert first.dataset().PixelData == sent[0].PixelData
     assert first.dataset().file_meta.TransferSyntaxUID == first.transfer_syntax_uid
+
+
+def test_what_came_before_is_received_all_the_same(pacs: RunningNode, tmp_path: Path) -> None:
+    (path,) = _files(tmp_path, make_instance())
+    _send(pacs, path, path)
+    first, second = pacs.wait_for(2)
+    assert (first.outcome, second.outcome) == (Outcome.STORED, Outcome.IDENTICAL)
+    assert second.path == first.path
+
+
+def test_log_lines_go_where_pytest_shows_them(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO), running_node():
+        pass
+    assert "node.started" in caplog.text
+    assert capfd.readouterr() == ("", "")
 
 
 def test_waiting_takes_a_predicate(pacs: RunningNode, tmp_path: Path) -> None:
