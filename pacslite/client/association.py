@@ -188,8 +188,8 @@ class Association:
         encode: Callable[[int], bytes],
         source: DataSource | None = None,
     ) -> Response:
-        message_id = self._session.next_message_id()
-        response = self._session.expect_response(message_id)
+        message_id = self._session.exchanges.next_message_id()
+        response = self._session.exchanges.expect(message_id)
         try:
             if source is None:
                 self._session.send(context.context_id, encode(message_id))
@@ -203,7 +203,7 @@ class Association:
             self.abort(str(error))
             raise type(error)(f"{self._peer}: {error}") from error
         finally:
-            self._session.forget_response(message_id)
+            self._session.exchanges.forget(message_id)
             _discard(response)
 
     async def _send(

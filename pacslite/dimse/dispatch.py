@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pacslite.dimse.commands import CommandField
-from pacslite.dimse.session import Request
+from pacslite.dimse.serving import Request
 from pacslite.dimse.sinks import DataSink, DiscardingSink
 from pacslite.model.errors import SopClassNotSupportedError, UnrecognizedOperationError
 from pacslite.model.statuses import StatusReport

@@ -1,65 +1,23 @@
-"""One association's messages: requests are served in order, responses find who waits for them."""
+"""One association: its messages put together, its requests served, its responses handed to who waits."""
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass
-from typing import Final, Protocol
 
 import structlog
 
 from pacslite.dimse.assembly import InvalidMessageError, MessageAssembler
-from pacslite.dimse.commands import (
-    Command,
-    CommandField,
-    InvalidCommandError,
-    encode_response,
-)
+from pacslite.dimse.commands import Command, CommandField
+from pacslite.dimse.exchanges import Exchanges
+from pacslite.dimse.serving import Request, Server, Serving
 from pacslite.dimse.sinks import DataSink, MemorySink
-from pacslite.model.errors import AssociationAbortedError, AssociationTimeoutError, RefusedError
-from pacslite.model.statuses import Status, StatusReport
+from pacslite.model.errors import AssociationAbortedError, AssociationTimeoutError
 from pacslite.settings.schema import AssociationSettings
 from pacslite.upperlayer.connection import Connection
 from pacslite.upperlayer.machine import Ending
-from pacslite.upperlayer.negotiation import AcceptedContext, Terms
+from pacslite.upperlayer.negotiation import Terms
 from pacslite.upperlayer.pdu import AbortReason, AbortSource, p_data_pdus
 from pacslite.upperlayer.timers import LazyTimer
 
 log = structlog.get_logger(__name__)
-
-MAX_WAITING_REQUESTS: Final = 4
-"""A peer may have one request outstanding (PS3.7 D.3.3.3); one that pipelines is read this far ahead."""
-
-MAX_RESPONSE_DATA_SET_BYTES: Final = 16 * 1024 * 1024
-
-_HOLD: Final = "requests"
-
-
-@dataclass(slots=True)
-class Request:
-    """A request of the peer's, and what its service needs to serve it."""
-
-    session: "Session"
-    context: AcceptedContext
-    command: Command
-    sink: DataSink | None = None
-
-
-class Server(Protocol):
-    """Serves requests; see `dispatch.Dispatcher`."""
-
-    def open_sink(self, request: Request) -> DataSink:
-        """Return where the request's data set goes."""
-
-    async def serve(self, request: Request) -> StatusReport:
-        """Do what the request asks and return the final status."""
-
-
-@dataclass(slots=True)
-class _Exchange:
-    """A request of ours that waits for its response."""
-
-    response: asyncio.Future[tuple[Command, bytes]]
-    sink: MemorySink | None = None
 
 
 class Session:
@@ -97,19 +55,14 @@ class Session:
         self._received_bytes = 0
         self._watched_bytes = 0
         self._open_request: Request | None = None
-        self._open_exchange: tuple[_Exchange, Command] | None = None
-        self._waiting: deque[Request] = deque()
-        self._serving: asyncio.Task[None] | None = None
-        self._exchanges: dict[int, _Exchange] = {}
-        self._last_message_id = 0
+        self._serving = Serving(self, server, self._served)
+        self.exchanges = Exchanges()
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._release_asked = False
         self._last_request_at = loop.time()
         self._is_closed = False
         self.finished: asyncio.Future[None] = loop.create_future()
-
-    # What the upper layer reports
 
     def receive_buffer(self) -> memoryview | None:
         """Return the memory of the data set under way, if it has any."""
@@ -145,7 +98,7 @@ class Session:
     def release_indication(self) -> None:
         """Answer once the requests that came before are served."""
         self._release_asked = True
-        if self._serving is None:
+        if not self._serving.is_busy:
             self._release()
 
     def release_confirmation(self) -> None:
@@ -171,23 +124,15 @@ class Session:
         if self._assembler.sink is not None:
             self._assembler.sink.abort()
             self._assembler.sink = None
-        for request in self._waiting:
-            if request.sink is not None:
-                request.sink.abort()
-        self._waiting.clear()
-        self.connection.let_reading(_HOLD)  # else the peer's close would go unnoticed
+        self._serving.abandon()
         why = ending.description if ending is not None else "the association was released"
         is_timeout = ending is not None and ending.is_timeout
-        kind = AssociationTimeoutError if is_timeout else AssociationAbortedError
-        for exchange in self._exchanges.values():
-            if not exchange.response.done():
-                exchange.response.set_exception(kind(why))
-        self._exchanges.clear()
+        self.exchanges.fail(AssociationTimeoutError(why) if is_timeout else AssociationAbortedError(why))
         self._is_closed = True
         self._finish_if_idle()
 
     def _finish_if_idle(self) -> None:
-        if self._is_closed and self._serving is None and not self.finished.done():
+        if self._is_closed and not self._serving.is_busy and not self.finished.done():
             self.finished.set_result(None)
 
     def _release(self) -> None:
@@ -207,18 +152,16 @@ class Session:
         self._watched_bytes = self._received_bytes
         self._watch.start(self._settings.dimse_seconds)
 
-    # Messages
-
     def command_received(self, context_id: int, command: Command) -> DataSink | None:
         """Sort a command: a response of the peer's, a cancellation, or a request."""
         if command.is_response:
-            return self._response_received(command)
+            return self.exchanges.take_response(command)
         if command.field == CommandField.C_CANCEL_RQ:
             return None  # no operation that could be cancelled is under way (PS3.7 9.3.2.3.2)
         _ = command.message_id  # a request that cannot be answered ends the association
         request = Request(self, self.terms.contexts[context_id], command)
         if not command.has_data_set:
-            self._enqueue(request)
+            self._serving.put(request)
             return None
         self._open_request = request
         request.sink = self._server.open_sink(request) if self._server is not None else MemorySink(0)
@@ -228,118 +171,30 @@ class Session:
         """Serve the request, or hand over the response, whose data set is complete."""
         if self._open_request is not None:
             request, self._open_request = self._open_request, None
-            self._enqueue(request)
-        elif self._open_exchange is not None:
-            (exchange, command), self._open_exchange = self._open_exchange, None
-            self._respond_locally(exchange, command)
-
-    def _response_received(self, command: Command) -> DataSink | None:
-        exchange = self._exchanges.get(command.message_id_responded_to)
-        if exchange is None:
-            raise InvalidCommandError("a response to nothing that was asked")
-        if not command.has_data_set:
-            self._respond_locally(exchange, command)
-            return None
-        exchange.sink = MemorySink(MAX_RESPONSE_DATA_SET_BYTES)
-        self._open_exchange = exchange, command
-        return exchange.sink
-
-    def _respond_locally(self, exchange: _Exchange, command: Command) -> None:
-        data = bytes(exchange.sink.data) if exchange.sink is not None else b""
-        if not exchange.response.done():
-            exchange.response.set_result((command, data))
-
-    # Serving
+            self._serving.put(request)
+        else:
+            self.exchanges.take_data_set()
 
     @property
     def is_serving(self) -> bool:
         """Whether a request is under way, or half received."""
-        return self._serving is not None or self._assembler.is_message_open
+        return self._serving.is_busy or self._assembler.is_message_open
 
     @property
     def idle_seconds(self) -> float:
         """How long ago the last request was answered."""
         return asyncio.get_running_loop().time() - self._last_request_at
 
-    def _enqueue(self, request: Request) -> None:
-        self._waiting.append(request)
-        if len(self._waiting) >= MAX_WAITING_REQUESTS:
-            self.connection.hold_reading(_HOLD)
-        if self._serving is None:
-            self._serving = asyncio.ensure_future(self._serve_waiting())
-
-    async def _serve_waiting(self) -> None:
-        while self._waiting:
-            request = self._waiting.popleft()
-            if len(self._waiting) < MAX_WAITING_REQUESTS:
-                self.connection.let_reading(_HOLD)
-            self._answer(request, await self._serve(request))
-            await self._let_peer_take_answers()
-            if self._waiting:
-                await asyncio.sleep(0)  # one that pipelines gets its share of the event loop, not all of it
-        self._serving = None
+    def _served(self) -> None:
         self._last_request_at = asyncio.get_running_loop().time()
         if self._release_asked and not self._is_closed:
             self._release()
         self._finish_if_idle()
 
-    async def _let_peer_take_answers(self) -> None:
-        """Read no further requests of a peer that does not read its answers, and in the end leave it."""
-        try:
-            await self.drain()
-        except AssociationTimeoutError as error:
-            self.connection.abort(str(error), is_timeout=True)
-
-    async def _serve(self, request: Request) -> StatusReport:
-        try:
-            if self._server is None:
-                return StatusReport(Status.FAILURE_0211_UNRECOGNIZED_OPERATION)
-            return await self._server.serve(request)
-        except RefusedError as error:
-            log.info(
-                "request.refused",
-                association=self.association_id,
-                status=f"{error.status.code:04X}",
-                why=error.comment,
-            )
-            return error.report
-        except Exception:
-            # the one place where a bug of ours becomes a status instead of the end of the node
-            log.exception("request.failed", association=self.association_id)
-            return StatusReport(Status.FAILURE_0110_PROCESSING_FAILURE, "internal error")
-
-    def _answer(self, request: Request, report: StatusReport) -> None:
-        command = encode_response(request.command, report)
-        self.send(request.context.context_id, command)
-
     def send(self, context_id: int, command: bytes) -> None:
         """Send a command set that no data set follows."""
         pdus = p_data_pdus(context_id, command, is_command=True, max_pdu_bytes=self.terms.send_pdu_bytes)
         self.connection.send_p_data(b"".join(pdus))
-
-    # Asking
-
-    def next_message_id(self) -> int:
-        """Return a Message ID that no outstanding request has (PS3.7 9.1)."""
-        self._last_message_id = self._last_message_id % 0xFFFF + 1
-        return self._last_message_id
-
-    def expect_response(self, message_id: int) -> asyncio.Future[tuple[Command, bytes]]:
-        """Return what will hold the response to `message_id`: its command and its data set.
-
-        The future raises AssociationAbortedError, or AssociationTimeoutError if a timer of ours ended it,
-        when the association ends first. Take it back with `forget_response`.
-        """
-        exchange = _Exchange(asyncio.get_running_loop().create_future())
-        if self._is_closed:
-            exchange.response.set_exception(AssociationAbortedError("the association has ended"))
-        else:
-            self._exchanges[message_id] = exchange
-        return exchange.response
-
-    def forget_response(self, message_id: int) -> None:
-        """Take back `expect_response`."""
-        self._exchanges.pop(message_id, None)
 
     async def drain(self) -> None:
         """Wait until the peer has taken enough of what was sent to send more, or the association has ended.

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from pacslite.archive.receipt import Receipt
 from pacslite.dimse.commands import CommandField
-from pacslite.dimse.session import Request
+from pacslite.dimse.serving import Request
 from pacslite.dimse.sinks import DataSink
 from pacslite.model.errors import CannotUnderstandError, InvalidAttributeValueError
 from pacslite.model.instances import InstanceKey, Provenance

@@ -1,7 +1,7 @@
 """Verification: C-ECHO (PS3.4 A)."""
 
 from pacslite.dimse.commands import CommandField
-from pacslite.dimse.session import Request
+from pacslite.dimse.serving import Request
 from pacslite.dimse.sinks import DataSink, DiscardingSink
 from pacslite.model.statuses import SUCCESS, StatusReport
 
