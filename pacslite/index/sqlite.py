@@ -95,10 +95,13 @@ def checkpoint(connection: Connection) -> Checkpoint:
 
 
 def wal_bytes(url: URL) -> int:
-    """Return the size of the write-ahead log's file, which does not shrink while the database is open."""
+    """Return the size of the write-ahead log's file, which does not shrink while the database is open.
+
+    0 where there is none, or the file system does not tell: nothing depends on it but a checkpoint's time.
+    """
     try:
         return Path(f"{file_of(url)}-wal").stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 

@@ -1,5 +1,6 @@
 """Commits of the index that fail, before, after or instead of being durable."""
 
+import errno
 import os
 import random
 import shutil
@@ -143,6 +144,23 @@ def test_a_commit_without_room_keeps_nothing(
         assert sender.store() == SUCCESS
     check_archive(tmp_path, sender.ledger, is_running=False)
     assert len(stored_files(tmp_path)) == 1
+
+
+def test_a_log_whose_size_cannot_be_told_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, associate: Associate
+) -> None:
+    class UnreadablePath(type(tmp_path)):  # type: ignore[misc] # PosixPath, on Linux
+        def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+            if self.name.endswith("-wal"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().stat(follow_symlinks=follow_symlinks)
+
+    with running_node(tmp_path) as node:
+        sender = associate(node.address)
+        with monkeypatch.context() as patch:
+            patch.setattr(index_sqlite, "Path", UnreadablePath)
+            assert [sender.store() for _ in range(40)] == [SUCCESS] * 40
+    check_archive(tmp_path, sender.ledger, is_running=False)
 
 
 def test_a_full_database_refuses_and_keeps_nothing(
