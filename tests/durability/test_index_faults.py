@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import pytest
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -149,7 +149,7 @@ def test_a_commit_without_room_keeps_nothing(
 def test_a_log_whose_size_cannot_be_told_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, associate: Associate
 ) -> None:
-    class UnreadablePath(type(tmp_path)):  # type: ignore[misc] # PosixPath, on Linux
+    class UnreadablePath(PosixPath):
         def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
             if self.name.endswith("-wal"):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
