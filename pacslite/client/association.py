@@ -4,9 +4,9 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Protocol
 
+from pacslite.client.responses import Response
 from pacslite.dimse.commands import (
     RESPONSE,
     Command,
@@ -33,10 +33,6 @@ from pacslite.upperlayer.requestor import request_association
 MAX_CONTEXTS: Final = 128
 """Presentation contexts in one association: odd ids from 1 to 255 (PS3.8 9.3.2.2)."""
 
-_WARNING_CLASS: Final = 0xB000
-_WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116})
-"""Warnings outside Bxxx (PS3.7 C.3)."""
-
 
 class DataSource(Protocol):
     """A data set to send."""
@@ -56,32 +52,6 @@ class DataSource(Protocol):
 
     def sent(self, byte_count: int) -> None:
         """Take note that so many more bytes are on their way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What the peer answered.
-
-    Parameters
-    ----------
-    status
-        (0000,0900).
-    comment
-        (0000,0902); empty when absent.
-    """
-
-    status: int
-    comment: str
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the peer did what was asked, without reservation."""
-        return self.status == 0
-
-    @property
-    def is_warning(self) -> bool:
-        """Whether the peer did what was asked, with a reservation (PS3.7 C.3, PS3.4 B.2.3)."""
-        return self.status & 0xF000 == _WARNING_CLASS or self.status in _WARNINGS
 
 
 class Association:

@@ -11,8 +11,9 @@ from support.client_runs import QUICK, Run, peer_of, scripted
 from support.client_runs import run as run  # noqa: PLC0414 - a fixture
 from support.scripted_peer import ScriptedPeer, parse_command
 
-from pacslite.client.association import Association, Response, open_association
+from pacslite.client.association import Association, open_association
 from pacslite.client.echo import echo
+from pacslite.client.responses import Response
 from pacslite.model.errors import (
     AssociationAbortedError,
     AssociationError,
