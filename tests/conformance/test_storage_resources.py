@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 from support import pdus
 from support.instances import Instance, make_instance
-from support.kept import archive_of, check_kept, check_nothing_else, unnamed_files, wait_until
+from support.kept import (
+    archive_of,
+    check_kept,
+    check_nothing_else,
+    indexed,
+    outcomes,
+    path_of,
+    unnamed_files,
+    wait_until,
+)
 from support.nodes import STORAGE, RunningNode, running_node
 from support.raw_sender import Answer, RawSender, store
 
@@ -361,4 +370,24 @@ def test_s15_the_loss_of_the_association_before_the_answer_takes_nothing_back(
         lambda: archive_of(node).reader.instance(instance.sop_instance_uid) is not None, "it was not kept"
     )
     check_kept(node, instance)
+    check_nothing_else(node)
+
+
+def test_s15_a_stored_file_that_is_gone_makes_no_success(node: RunningNode) -> None:
+    first = make_instance(PatientName="Doe^Jane")
+    second = make_instance(
+        SOPInstanceUID=first.sop_instance_uid,
+        StudyInstanceUID=first.study_instance_uid,
+        PatientName="Roe^Rick",
+    )
+    assert store(node.address, first).status == 0
+    path = path_of(node, indexed(node, first.sop_instance_uid).file)
+    kept_elsewhere = path.with_suffix(".elsewhere")
+    path.rename(kept_elsewhere)
+    with RawSender.of(node.address, first) as sender:
+        assert sender.store(second).status in {OUT_OF_RESOURCES, PROCESSING_FAILURE}
+        assert sender.store(make_instance()).status == 0
+        kept_elsewhere.rename(path)
+        assert sender.store(second).status == 0
+    assert outcomes(node, first.sop_instance_uid) == ["stored", "kept-aside"]
     check_nothing_else(node)
