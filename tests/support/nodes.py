@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
+import uvloop
 from pynetdicom import AE
 from structlog.testing import capture_logs
 from support.scripted_peer import honest_echo_seconds
@@ -42,7 +43,7 @@ class RunningNode:
     def __init__(self, settings: Settings, ae: AE | None = None) -> None:
         self.settings = settings
         self._ae = ae
-        self.loop = asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()  # as `pacslite serve` does
         self.loop_errors: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.loop_errors.append(context))
         self._thread = threading.Thread(target=self.loop.run_forever, name="node-loop", daemon=True)

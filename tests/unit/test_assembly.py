@@ -55,17 +55,13 @@ def test_command_without_a_data_set_is_a_message(assembler: MessageAssembler, me
 
 
 def test_message_is_open_until_its_data_set_is_whole(assembler: MessageAssembler, messages: Messages) -> None:
-    assert not assembler.is_message_open
-    take(assembler, COMMAND, STORE[:10])
-    assert assembler.is_message_open
-    take(assembler, COMMAND | LAST, STORE[10:])
-    assert assembler.is_message_open
-    assert assembler.sink is messages.sink
-    take(assembler, 0, b"da")
-    take(assembler, LAST, b"ta")
+    steps = [(COMMAND, STORE[:10]), (COMMAND | LAST, STORE[10:]), (0, b"da"), (LAST, b"ta")]
+    states = [(assembler.is_message_open, assembler.sink is not None)]
+    for control, data in steps:
+        take(assembler, control, data)
+        states.append((assembler.is_message_open, assembler.sink is not None))
+    assert states == [(False, False), (True, False), (True, True), (True, True), (False, False)]
     assert messages.data_sets == [b"data"]
-    assert not assembler.is_message_open
-    assert assembler.sink is None
 
 
 def test_last_fragment_counts_only_with_its_last_piece(
