@@ -24,6 +24,9 @@ MIB = 1024 * 1024
 MEMORY_ALLOWANCE_BYTES = 32 * MIB
 IDLE_SHARE = 0.05
 SAMPLE_SECONDS = 0.01
+POOL_THREADS = 16
+"""What the node's pools may start when they are first needed; one for each visitor would be hundreds."""
+
 MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.7.2"
 MULTI_FRAME_UID = "1.2.826.0.1.3680043.8.498.77"
 CONTEXT_ID = 5
@@ -190,7 +193,7 @@ def test_those_who_come_and_go_leave_nothing_open(tmp_path: Path) -> None:
         descriptors, threads, memory = process.num_fds(), process.num_threads(), anonymous_bytes(node.pid)
         go_through(node.address, 100)
         node.wait_for(lambda: process.num_fds() <= descriptors, "closed descriptors", 10)
-        assert process.num_threads() <= threads
+        assert process.num_threads() - threads < POOL_THREADS
         assert anonymous_bytes(node.pid) - memory < 4 * MIB
         check_archive(tmp_path, Ledger(), is_running=True)
 
