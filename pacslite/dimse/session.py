@@ -169,6 +169,7 @@ class Session:
 
     def data_set_received(self) -> None:
         """Serve the request, or hand over the response, whose data set is complete."""
+        self._buffered_sink = None  # what follows in its memory is another message's
         if self._open_request is not None:
             request, self._open_request = self._open_request, None
             self._serving.put(request)

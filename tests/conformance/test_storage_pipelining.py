@@ -1,5 +1,6 @@
 """C-STORE requests sent ahead of their answers: not negotiated (PS3.7 D.3.3.3), but nothing may be lost."""
 
+import gc
 from pathlib import Path
 
 from support import pdus
@@ -7,6 +8,8 @@ from support.instances import make_instance
 from support.kept import check_kept, check_nothing_else, wait_until
 from support.nodes import STORAGE, running_node
 from support.raw_sender import RawSender, store
+
+from pacslite.archive.receipt import Receipt
 
 
 def test_pipelined_requests_are_all_kept_whole(tmp_path: Path) -> None:
@@ -72,3 +75,15 @@ def test_a_command_and_its_data_set_may_share_a_pdu(tmp_path: Path) -> None:
             sender.peer.send(pdus.p_data(pdvs))
             assert sender.answer().status == 0
         check_kept(node, instance)
+
+
+def test_an_idle_association_keeps_nothing_of_what_it_sent(tmp_path: Path) -> None:
+    instance = make_instance(pixels=bytes(200_000))
+
+    def is_forgotten() -> bool:
+        gc.collect()
+        return not any(isinstance(each, Receipt) for each in gc.get_objects())
+
+    with running_node(tmp_path) as node, RawSender.of(node.address, instance) as sender:
+        assert sender.store(instance).status == 0
+        wait_until(is_forgotten, "the association holds on to its last receipt")
