@@ -20,6 +20,7 @@ from pacslite.model.errors import DataFolderError
 from pacslite.node import Node
 from pacslite.settings.schema import StorageSettings
 from pacslite.storage import folders, incoming, segments
+from pacslite.storage.segments import SEAL_NAME
 
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 SIZES = (4_000, 1_500_000, 30_000, 2_500_000)
@@ -209,3 +210,18 @@ async def test_a_start_that_fails_leaves_no_thread_and_may_be_tried_again(
     node = Node(settings)
     await node.start()
     await node.stop()
+
+
+def test_a_segment_is_sealed_only_once_its_removals_are_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        with running_node(tmp_path, storage=STORAGE) as node, ScriptedPeer.connect(node.address) as peer:
+            peer.associate()
+            sending = Sending(node, peer)
+            assert sending.store(4_000) == SUCCESS
+            fail(patch, folders, "fsync", BROKEN)
+        assert list(tmp_path.rglob(SEAL_NAME)) == []
+    with running_node(tmp_path, storage=STORAGE):
+        assert len(list(tmp_path.rglob(SEAL_NAME))) == 1
+    check_archive(tmp_path, sending.ledger, is_running=False)
