@@ -23,7 +23,8 @@ from pacslite.upperlayer.admission import AdmissionRules, Occupancy
 from pacslite.upperlayer.connection import Connection
 from pacslite.upperlayer.entity import ApplicationEntity
 from pacslite.upperlayer.listener import Listeners
-from pacslite.upperlayer.negotiation import AcceptorRules, Terms
+from pacslite.upperlayer.negotiation import Terms
+from pacslite.upperlayer.offers import AcceptorRules
 
 if TYPE_CHECKING:
     from pynetdicom import AE

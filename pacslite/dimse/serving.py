@@ -84,6 +84,7 @@ class Serving:
             request = self._waiting.popleft()
             if request.sink is not None:
                 request.sink.abort()
+        self._session.connection.let_reading(_HOLD)  # else the peer's close would go unnoticed
 
     async def _run(self) -> None:
         try:

@@ -20,7 +20,8 @@ from pacslite.upperlayer.admission import (
 from pacslite.upperlayer.connection import Connection
 from pacslite.upperlayer.entity import ApplicationEntity
 from pacslite.upperlayer.machine import AssociationUser, Ending
-from pacslite.upperlayer.negotiation import AcceptorRules, AssociateRequest, NegotiationError, Terms
+from pacslite.upperlayer.negotiation import AssociateRequest, NegotiationError, Terms
+from pacslite.upperlayer.offers import AcceptorRules
 from pacslite.upperlayer.pdu import AbortReason, AbortSource
 from pacslite.upperlayer.states import State
 

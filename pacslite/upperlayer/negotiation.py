@@ -1,7 +1,7 @@
 """Association negotiation with pynetdicom's codecs and rules (PS3.8 7.1, PS3.7 D)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from pydicom.uid import UID
@@ -26,12 +26,8 @@ from pynetdicom.presentation import (
 
 from pacslite.model.uids import (
     APPLICATION_CONTEXT_UID,
-    EXPLICIT_VR_BIG_ENDIAN,
-    EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    is_legal_uid,
 )
 from pacslite.upperlayer.associate import (
     PROTOCOL_VERSION_1,
@@ -42,7 +38,7 @@ from pacslite.upperlayer.associate import (
     decode_associate,
 )
 from pacslite.upperlayer.entity import ApplicationEntity
-from pacslite.upperlayer.syntaxes import STORAGE_TRANSFER_SYNTAXES, is_standard_non_storage
+from pacslite.upperlayer.offers import AcceptorRules, choose, offers_for
 
 _UserInformation = list[
     MaximumLengthNotification
@@ -58,10 +54,6 @@ _UserInformation = list[
 ACCEPTED: Final = 0
 SEND_PDU_LIMIT_BYTES: Final = 128 * 1024
 """The longest P-DATA-TF variable field that we send, whatever the peer would take (PS3.8 D.1)."""
-_SECOND_TO_EXPLICIT: Final = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN})
-"""Implicit VR hides the VRs of private elements; big endian is retired."""
-_NO_UID: Final = "2.25.0"
-"""Stands for what a peer sent in place of a UID, and for transfer syntaxes without interest to us."""
 SMALLEST_PDU_BYTES: Final = 12
 """Six bytes of header and six of data; a peer that announces less cannot mean it."""
 
@@ -99,14 +91,6 @@ class ProposedContext:
 
     abstract_syntax: str
     transfer_syntaxes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptorRules:
-    """What the called archive takes beyond the entity's supported contexts."""
-
-    accept_unknown_sop_classes: bool = False
-    private_transfer_syntaxes: Sequence[str] = field(default=())
 
 
 class AssociateRequest:
@@ -147,9 +131,11 @@ class AssociateRequest:
             raise NegotiationError("presentation context ids that are even or occur twice")
         offers = {
             str(offer.abstract_syntax): offer
-            for offer in _offers(entity, rules, [context.abstract_syntax for context in self._pdu.contexts])
+            for offer in offers_for(
+                entity, rules, [context.abstract_syntax for context in self._pdu.contexts]
+            )
         }
-        proposed = [_proposed(context, offers) for context in self._pdu.contexts]
+        proposed = [choose(context, offers) for context in self._pdu.contexts]
         roles: dict[UID, tuple[bool | None, bool | None]] = {
             UID(uid): role for uid, role in self._pdu.user.roles.items() if uid in offers
         }
@@ -248,43 +234,6 @@ def _decode(pdu: bytes) -> AssociatePdu:
     if 0 < decoded.user.max_pdu_bytes < SMALLEST_PDU_BYTES:
         raise NegotiationError(f"a maximum PDU length of {decoded.user.max_pdu_bytes} bytes")
     return decoded
-
-
-def _proposed(item: ContextItem, offers: Mapping[str, PresentationContext]) -> PresentationContext:
-    """Return a proposal of the one transfer syntax that will be taken: pynetdicom checks each at length."""
-    offer = offers.get(item.abstract_syntax)
-    offered: Sequence[str] = () if offer is None else offer.transfer_syntax
-    common = [uid for uid in item.transfer_syntaxes if uid in offered]
-    # dcmsend names first what it need not decompress; of native ones explicit little endian is the safest.
-    chosen = common[0] if common else _NO_UID
-    if chosen in _SECOND_TO_EXPLICIT and EXPLICIT_VR_LITTLE_ENDIAN in common:
-        chosen = EXPLICIT_VR_LITTLE_ENDIAN
-    context = build_context(item.abstract_syntax if is_legal_uid(item.abstract_syntax) else _NO_UID, chosen)
-    context.context_id = item.context_id
-    return context
-
-
-def _offers(
-    entity: ApplicationEntity, rules: AcceptorRules, abstract_syntaxes: list[str]
-) -> list[PresentationContext]:
-    known = entity.offers(abstract_syntaxes)
-    offers = known
-    private = list(rules.private_transfer_syntaxes)
-    if private:
-        offers = [
-            build_context(context.abstract_syntax or "", [*(context.transfer_syntax or ()), *private])
-            if not is_standard_non_storage(str(context.abstract_syntax))
-            else context
-            for context in known
-        ]
-    if rules.accept_unknown_sop_classes:
-        served = {str(context.abstract_syntax) for context in known}
-        offers = offers + [
-            build_context(uid, [*STORAGE_TRANSFER_SYNTAXES, *private])
-            for uid in dict.fromkeys(abstract_syntaxes)
-            if is_legal_uid(uid) and uid not in served and not is_standard_non_storage(uid)
-        ]
-    return offers
 
 
 def _user_information(max_pdu_bytes: int) -> _UserInformation:
