@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 from pydicom import Dataset
 from support.client_runs import Results, peer_of, send
 
@@ -52,6 +53,7 @@ def test_what_came_before_is_received_all_the_same(pacs: RunningNode, tmp_path: 
 def test_log_lines_go_where_pytest_shows_them(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    structlog.reset_defaults()  # a test before this one may have chosen where its own lines go
     with caplog.at_level(logging.INFO), running_node():
         pass
     assert "node.started" in caplog.text
