@@ -12,9 +12,9 @@ from pacslite.dimse.sinks import DataSink, MemorySink
 from pacslite.model.errors import AssociationAbortedError, AssociationTimeoutError
 from pacslite.settings.schema import AssociationSettings
 from pacslite.upperlayer.connection import Connection
-from pacslite.upperlayer.machine import Ending
 from pacslite.upperlayer.negotiation import Terms
 from pacslite.upperlayer.pdu import AbortReason, AbortSource, p_data_pdus
+from pacslite.upperlayer.ports import Ending
 from pacslite.upperlayer.timers import LazyTimer
 
 log = structlog.get_logger(__name__)

@@ -19,10 +19,10 @@ from pacslite.upperlayer.admission import (
 )
 from pacslite.upperlayer.connection import Connection
 from pacslite.upperlayer.entity import ApplicationEntity
-from pacslite.upperlayer.machine import AssociationUser, Ending
 from pacslite.upperlayer.negotiation import AssociateRequest, NegotiationError, Terms
 from pacslite.upperlayer.offers import AcceptorRules
 from pacslite.upperlayer.pdu import AbortReason, AbortSource
+from pacslite.upperlayer.ports import AssociationUser, Ending
 from pacslite.upperlayer.states import State
 
 log = structlog.get_logger(__name__)

@@ -8,8 +8,9 @@ from typing import Final
 
 import structlog
 
-from pacslite.upperlayer.machine import Ending, Machine, Negotiator, UpperLayerTimers
+from pacslite.upperlayer.machine import Machine, UpperLayerTimers
 from pacslite.upperlayer.pdu import AbortSource, InvalidPduError, PduReader, PduType
+from pacslite.upperlayer.ports import Ending, Negotiator
 from pacslite.upperlayer.states import Event, State
 
 log = structlog.get_logger(__name__)

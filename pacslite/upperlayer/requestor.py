@@ -13,9 +13,10 @@ from pacslite.model.errors import (
 )
 from pacslite.settings.schema import AssociationSettings, PeerSettings
 from pacslite.upperlayer.connection import Connection, ReceiveBuffers
-from pacslite.upperlayer.machine import AssociationUser, Ending, UpperLayerTimers
+from pacslite.upperlayer.machine import UpperLayerTimers
 from pacslite.upperlayer.negotiation import AssociateProposal, NegotiationError, Terms
 from pacslite.upperlayer.pdu import AbortReason, AbortSource
+from pacslite.upperlayer.ports import AssociationUser, Ending
 
 User = TypeVar("User", bound=AssociationUser)
 

@@ -6,8 +6,9 @@ import pytest
 from pynetdicom.fsm import ACTIONS, TRANSITION_TABLE
 from support import pdus
 
-from pacslite.upperlayer.machine import Ending, Machine, UpperLayerTimers
+from pacslite.upperlayer.machine import Machine, UpperLayerTimers
 from pacslite.upperlayer.pdu import AbortReason, AbortSource, PduType
+from pacslite.upperlayer.ports import Ending
 from pacslite.upperlayer.states import TRANSITIONS, Action, Event, State
 
 TIMERS = UpperLayerTimers(artim_seconds=1000.0, idle_seconds=2000.0)
