@@ -55,7 +55,7 @@ class Node:
 
     def __init__(self, settings: Settings, ae: "AE | None" = None) -> None:
         self._entity = ApplicationEntity(ae) if ae is not None else ApplicationEntity.from_settings(settings)
-        settings = settings.model_copy(update={"ae_title": self._entity.title})
+        settings = self._entity.name_in(settings)
         self.settings = settings
         self._association_settings = (
             self._entity.apply_to(settings.association) if ae is not None else settings.association
@@ -181,7 +181,7 @@ class Node:
         self._lock.release()
 
     def _admission_rules(self, settings: Settings) -> AdmissionRules:
-        return self._entity.require(AdmissionRules.from_settings(settings))
+        return self._entity.require(AdmissionRules.from_settings(self._entity.name_in(settings)))
 
     def _acceptor_rules(self, called_ae_title: str) -> AcceptorRules:
         archive = self._called.called(called_ae_title).settings

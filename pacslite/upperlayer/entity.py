@@ -56,6 +56,10 @@ class ApplicationEntity:
             ae.add_supported_context(sop_class_uid, list(STORAGE_TRANSFER_SYNTAXES))
         return cls(ae)
 
+    def name_in(self, settings: Settings) -> Settings:
+        """Return `settings` with this entity's AE title, which archives without titles of their own have."""
+        return settings.model_copy(update={"ae_title": self.title})
+
     def apply_to(self, settings: AssociationSettings) -> AssociationSettings:
         """Return `settings` with what this entity says about limits and timers; its None leaves a setting."""
         said = {

@@ -198,6 +198,17 @@ def test_peer_whose_name_is_not_known_is_only_not_recognized(tmp_path: Path) -> 
         expect_acceptance(node, calling="CT1")
 
 
+def test_title_of_a_ready_ae_leads_to_the_archive_also_after_a_reload(tmp_path: Path) -> None:
+    ae = AE("OURS")
+    ae.add_supported_context(pdus.VERIFICATION)
+    peers = [PeerSettings(name="ct", ae_title="CT1", host="127.0.0.1")]
+    with running_node(tmp_path, ae=ae, peers=peers) as node:
+        for _ in range(2):
+            expect_acceptance(node, calling="CT1", called="OURS")
+            expect_rejection(node, CALLED_NOT_RECOGNIZED, calling="CT1", called="PACSLITE")
+            node.call(lambda: node.node.reload_peers(node_settings(tmp_path, peers=peers)))
+
+
 @pytest.mark.parametrize("ignores_case", [False, True])
 def test_titles_that_a_pynetdicom_ae_requires_are_required(tmp_path: Path, *, ignores_case: bool) -> None:
     ae = AE("Ours")
