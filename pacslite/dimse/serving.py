@@ -22,8 +22,6 @@ log = structlog.get_logger(__name__)
 MAX_WAITING_REQUESTS: Final = 4
 """A peer may have one request outstanding (PS3.7 D.3.3.3); one that pipelines is read this far ahead."""
 
-_HOLD: Final = "requests"
-
 
 @dataclass(slots=True)
 class Request:
@@ -74,7 +72,7 @@ class Serving:
         """Serve `request` after those before it; a peer that sends too many ahead is read from no further."""
         self._waiting.append(request)
         if len(self._waiting) >= MAX_WAITING_REQUESTS:
-            self._session.connection.hold_reading(_HOLD)
+            self._session.connection.hold_pdus()
         if self._task is None:
             self._task = asyncio.ensure_future(self._run())
 
@@ -84,7 +82,7 @@ class Serving:
             request = self._waiting.popleft()
             if request.sink is not None:
                 request.sink.abort()
-        self._session.connection.let_reading(_HOLD)  # else the peer's close would go unnoticed
+        self._session.connection.let_pdus()  # else the peer's close would go unnoticed
 
     async def _run(self) -> None:
         try:
@@ -99,7 +97,7 @@ class Serving:
     async def _serve_next(self) -> None:
         request = self._waiting.popleft()
         if len(self._waiting) < MAX_WAITING_REQUESTS:
-            self._session.connection.let_reading(_HOLD)
+            self._session.connection.let_pdus()
         report = await self._serve(request)
         self._session.send(request.context.context_id, encode_response(request.command, report))
         await self._session.drain()  # a peer that does not read its answers is not read from either

@@ -68,7 +68,7 @@ class Connection(Machine, asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._own_buffer: memoryview | None = None
-        self._backlog = b""
+        self._backlog = memoryview(b"")
         self._holds: set[str] = set()
         self._is_readable = True
         self._is_read_under_way = False
@@ -112,6 +112,18 @@ class Connection(Machine, asyncio.BufferedProtocol):
         if why in self._holds:
             self._holds.discard(why)
             self._apply_holds()
+
+    def hold_pdus(self) -> None:
+        """Take no further PDU, not even of what has been read, until `let_pdus`."""
+        self._reader.is_held = True
+        self.hold_reading("pdus")
+
+    def let_pdus(self) -> None:
+        """Take back `hold_pdus`."""
+        self._reader.is_held = False
+        self.let_reading("pdus")
+        if self._backlog:
+            self._loop.call_soon(self._feed_backlog)
 
     def call_when_lost(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the transport is closed."""
@@ -194,7 +206,7 @@ class Connection(Machine, asyncio.BufferedProtocol):
         self._on_lost.clear()
         self._lost.set()
         self._own_buffer = None
-        self._backlog = b""
+        self._backlog = memoryview(b"")
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002, D102 - asyncio's
         self._is_read_under_way = True
@@ -234,15 +246,20 @@ class Connection(Machine, asyncio.BufferedProtocol):
             return
         if taken < len(data):
             self._own_buffer = None
-            self._backlog = bytes(data[taken:])
+            rest = data[taken:]
+            # memory that was read into will be read into again
+            self._backlog = rest if rest.readonly else memoryview(bytes(rest))
             self.hold_reading("backlog")
-            self._loop.call_soon(self._feed_backlog)
+            if not self._reader.is_held:
+                self._loop.call_soon(self._feed_backlog)
 
     def _feed_backlog(self) -> None:
-        data, self._backlog = self._backlog, b""
+        if self._reader.is_held:  # `let_pdus` comes back here
+            return
+        data, self._backlog = self._backlog, memoryview(b"")
         self._own_buffer = None
         if data:
-            self._feed(memoryview(data))
+            self._feed(data)
         if not self._backlog:
             self.let_reading("backlog")
 

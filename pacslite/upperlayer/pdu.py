@@ -87,6 +87,13 @@ class PduReader:
         Called for each finding, from within `feed`.
     max_pdu_bytes
         Longest variable field of a P-DATA-TF PDU that we announced (PS3.8 D.1).
+
+    Attributes
+    ----------
+    in_pdu
+        Whether a PDU has begun and not ended.
+    is_held
+        `feed` takes no more; the receiver may set it from within.
     """
 
     __slots__ = (
@@ -100,6 +107,7 @@ class PduReader:
         "_pdv_left",
         "_receiver",
         "in_pdu",
+        "is_held",
     )
 
     def __init__(self, receiver: PduReceiver, max_pdu_bytes: int) -> None:
@@ -113,11 +121,13 @@ class PduReader:
         self._context_id = 0
         self._control = 0
         self.in_pdu = False
+        self.is_held = False
 
     def feed(self, data: memoryview) -> int:
         """Take bytes from the stream and report what they hold; return how many were taken.
 
-        Fewer than all are taken when the step budget of a turn is spent: feed the rest in a later turn.
+        Fewer than all are taken when the step budget of a turn is spent, or `is_held`: feed the rest in a
+        later turn.
 
         Raises
         ------
@@ -127,7 +137,7 @@ class PduReader:
         position = 0
         end = len(data)
         for _ in range(STEPS_PER_TURN):
-            if position == end:
+            if position == end or self.is_held:
                 break
             if self._pdv_left:
                 position = self._take_piece(data, position, end)

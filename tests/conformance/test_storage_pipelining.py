@@ -8,8 +8,10 @@ from support.instances import make_instance
 from support.kept import check_kept, check_nothing_else, wait_until
 from support.nodes import STORAGE, running_node
 from support.raw_sender import RawSender, store
+from support.scripted_peer import honest_echo_seconds
 
 from pacslite.archive.receipt import Receipt
+from pacslite.dimse.serving import MAX_WAITING_REQUESTS
 
 
 def test_pipelined_requests_are_all_kept_whole(tmp_path: Path) -> None:
@@ -77,13 +79,42 @@ def test_a_command_and_its_data_set_may_share_a_pdu(tmp_path: Path) -> None:
         check_kept(node, instance)
 
 
+def receipts() -> list[Receipt]:
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, Receipt)]
+
+
+def test_of_what_one_read_brings_only_a_few_requests_are_taken_ahead(tmp_path: Path) -> None:
+    instances = [make_instance(pixels=bytes(8)) for _ in range(100)]
+    with running_node(tmp_path) as node, RawSender.of(node.address, instances[0]) as sender:
+        with node.held_stores():
+            sender.peer.send(b"".join(sender.command(each) + sender.data(each) for each in instances))
+            wait_until(lambda: len(receipts()) > MAX_WAITING_REQUESTS, "the requests are not taken")
+            honest_echo_seconds(node.address)
+            assert len(receipts()) == 1 + MAX_WAITING_REQUESTS
+        assert [sender.answer().status for _ in instances] == [0] * len(instances)
+        for instance in instances:
+            check_kept(node, instance)
+        check_nothing_else(node)
+
+
+def test_an_abort_behind_more_requests_than_are_taken_ahead_is_noticed(tmp_path: Path) -> None:
+    instances = [make_instance(pixels=bytes(8)) for _ in range(20)]
+    with running_node(tmp_path) as node:
+        sender = RawSender.of(node.address, instances[0])
+        with node.held_stores():
+            requests = b"".join(sender.command(each) + sender.data(each) for each in instances)
+            sender.peer.send(requests + pdus.abort())
+            wait_until(lambda: len(receipts()) > MAX_WAITING_REQUESTS, "the requests are not taken")
+        sender.peer.drain()
+        sender.peer.close()
+        wait_until(lambda: node.connection_count == 0, "the connection is still counted")
+        wait_until(lambda: not receipts(), "receipts are left")
+
+
 def test_an_idle_association_keeps_nothing_of_what_it_sent(tmp_path: Path) -> None:
     instance = make_instance(pixels=bytes(200_000))
 
-    def is_forgotten() -> bool:
-        gc.collect()
-        return not any(isinstance(each, Receipt) for each in gc.get_objects())
-
     with running_node(tmp_path) as node, RawSender.of(node.address, instance) as sender:
         assert sender.store(instance).status == 0
-        wait_until(is_forgotten, "the association holds on to its last receipt")
+        wait_until(lambda: not receipts(), "the association holds on to its last receipt")
