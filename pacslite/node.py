@@ -156,8 +156,11 @@ class Node:
         log.info("node.stopped")
 
     async def reload_peers(self, settings: Settings) -> None:
-        """Take `peers` and `admission` of new settings; associations that there are stay."""
-        self._reception.rules = await asyncio.to_thread(self._admission_rules, settings)
+        """Take `peers` and `admission` of new settings; listeners, archives and associations stay."""
+        reloaded = {"peers": settings.peers, "admission": settings.admission}
+        in_force = self.settings.model_copy(update=reloaded)
+        self._reception.rules = await asyncio.to_thread(self._admission_rules, in_force)
+        self._called.ignores_case = settings.admission.ignore_ae_title_case
         log.info("peers.reloaded", peers=len(settings.peers))
 
     def _open_archives(self) -> None:
@@ -181,7 +184,7 @@ class Node:
         self._lock.release()
 
     def _admission_rules(self, settings: Settings) -> AdmissionRules:
-        return self._entity.require(AdmissionRules.from_settings(self._entity.name_in(settings)))
+        return self._entity.require(AdmissionRules.from_settings(settings))
 
     def _acceptor_rules(self, called_ae_title: str) -> AcceptorRules:
         archive = self._called.called(called_ae_title).settings

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from pynetdicom import AE
 from support import pdus
+from support.instances import make_instance
 from support.nodes import RunningNode, node_settings, running_node
+from support.raw_sender import RawSender, syntax_of
 from support.scripted_peer import ScriptedPeer
 
 from pacslite.settings.schema import (
@@ -185,6 +187,34 @@ def test_reloaded_peers_decide_from_now_on_and_associations_stay(tmp_path: Path)
         expect_rejection(node, CALLING_NOT_RECOGNIZED, calling="CT1")
         expect_acceptance(node, calling="US1")
         assert peer.echo().status == 0
+
+
+def test_a_reload_changes_neither_title_nor_archives_nor_what_loopback_means(tmp_path: Path) -> None:
+    listen = [Listener(host="0.0.0.0", port=0)]
+    with running_node(tmp_path, peers=PEERS, listen=listen) as node:
+        changed = node_settings(tmp_path, peers=PEERS, ae_title="ELSEWHERE")
+        node.call(lambda: node.node.reload_peers(changed))
+        expect_acceptance(node, calling="CT1", called="PACSLITE")
+        expect_rejection(node, CALLED_NOT_RECOGNIZED, calling="CT1", called="ELSEWHERE")
+        without_peers = node_settings(tmp_path)  # right for the loopback listener that it has
+        node.call(lambda: node.node.reload_peers(without_peers))
+        expect_rejection(node, CALLING_NOT_RECOGNIZED, calling="STRANGER", called="PACSLITE")
+
+
+def test_case_that_a_reload_makes_insignificant_leads_to_the_same_archive(tmp_path: Path) -> None:
+    archives = [ArchiveSettings(name="main"), ArchiveSettings(name="research", ae_titles=["Research"])]
+    changed = node_settings(
+        tmp_path, archives=archives, peers=PEERS, admission=AdmissionSettings(ignore_ae_title_case=True)
+    )
+    with running_node(tmp_path, archives=archives, peers=PEERS) as node:
+        expect_rejection(node, CALLED_NOT_RECOGNIZED, calling="CT1", called="RESEARCH")
+        node.call(lambda: node.node.reload_peers(changed))
+        instance = make_instance()
+        sender = RawSender(node.address, [syntax_of(instance)], calling="CT1", called="RESEARCH")
+        with sender:
+            assert sender.store(instance).status == 0
+        counts = {name: archive.reader.counts().instances for name, archive in node.node.archives.items()}
+        assert counts == {"main": 0, "research": 1}
 
 
 def test_peer_whose_name_is_not_known_is_only_not_recognized(tmp_path: Path) -> None:
