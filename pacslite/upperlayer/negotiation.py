@@ -255,10 +255,15 @@ def _terms(
         calling_ae_title=calling_ae_title,
         called_ae_title=called_ae_title,
         contexts={context.context_id: context for context in accepted},
-        send_pdu_bytes=min(peer.user.max_pdu_bytes or SEND_PDU_LIMIT_BYTES, SEND_PDU_LIMIT_BYTES),
+        send_pdu_bytes=_even(min(peer.user.max_pdu_bytes or SEND_PDU_LIMIT_BYTES, SEND_PDU_LIMIT_BYTES)),
         peer_implementation_class_uid=peer.user.implementation_class_uid,
         peer_implementation_version_name=peer.user.implementation_version_name,
     )
+
+
+def _even(limit: int) -> int:
+    """Return an even length not over `limit`: DCMTK refuses a fragment of odd length."""
+    return limit - limit % 2
 
 
 def _accepted(result: PresentationContext) -> AcceptedContext:
