@@ -1,5 +1,6 @@
 """Whether a file system keeps what it was told to sync."""
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +39,7 @@ def check_filesystem(folder: Path, *, is_unsafe_allowed: bool) -> None:
 def filesystem_of(folder: Path, mount_table: Path = _MOUNT_TABLE) -> str | None:
     """Return the type of the file system that holds `folder`, or None where the system does not say."""
     try:
-        lines = mount_table.read_text().splitlines()
+        lines = os.fsdecode(mount_table.read_bytes()).splitlines()
     except OSError:
         return None
     target = folder.resolve()
@@ -53,5 +54,6 @@ def filesystem_of(folder: Path, mount_table: Path = _MOUNT_TABLE) -> str | None:
 
 def _parse(line: str) -> tuple[Path, str]:
     before, _, after = line.partition(" - ")
-    mount = before.split(" ")[4].encode().decode("unicode_escape")
+    escaped = os.fsencode(before.split(" ")[4])  # blanks as \\040, bytes outside ASCII as they are
+    mount = os.fsdecode(escaped.decode("unicode_escape").encode("latin-1"))
     return Path(mount), after.split(" ")[0]
