@@ -106,8 +106,8 @@ class IncomingFile:
 
     def keep(self) -> None:
         """Take note that the index names the finished file."""
-        if self._slot is not None:
-            self._resolve(self._slot)
+        if self._slot is not None and self._slot.segment.resolve():
+            self._writing.executor.submit(self._slot.segment.seal)
 
     def _enqueue(self, job: Callable[[], None]) -> None:
         with self._lock:
@@ -210,11 +210,8 @@ class IncomingFile:
             # It has no row: recovery finds it at the next start, because its segment stays unsealed.
             self._writing.failed(error)
         else:
-            self._resolve(self._slot)
-
-    def _resolve(self, slot: Slot) -> None:
-        if slot.segment.resolve():
-            self._writing.executor.submit(slot.segment.seal)
+            if self._slot.segment.resolve():
+                self._slot.segment.seal()
 
     def _close(self) -> None:
         if self._descriptor is not None:
