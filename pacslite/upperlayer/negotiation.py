@@ -38,7 +38,7 @@ from pacslite.upperlayer.associate import (
     decode_associate,
 )
 from pacslite.upperlayer.entity import ApplicationEntity
-from pacslite.upperlayer.offers import AcceptorRules, choose, offers_for
+from pacslite.upperlayer.offers import AcceptorRules, choose, offers_for, supported
 
 _UserInformation = list[
     MaximumLengthNotification
@@ -129,17 +129,12 @@ class AssociateRequest:
         ids = [context.context_id for context in self._pdu.contexts]
         if len(set(ids)) < len(ids) or not all(context_id % 2 for context_id in ids):
             raise NegotiationError("presentation context ids that are even or occur twice")
-        offers = {
-            str(offer.abstract_syntax): offer
-            for offer in offers_for(
-                entity, rules, [context.abstract_syntax for context in self._pdu.contexts]
-            )
-        }
+        offers = offers_for(entity, rules, [context.abstract_syntax for context in self._pdu.contexts])
         proposed = [choose(context, offers) for context in self._pdu.contexts]
         roles: dict[UID, tuple[bool | None, bool | None]] = {
             UID(uid): role for uid, role in self._pdu.user.roles.items() if uid in offers
         }
-        results, role_replies = negotiate_as_acceptor(proposed, list(offers.values()), roles)
+        results, role_replies = negotiate_as_acceptor(proposed, supported(offers, proposed), roles)
         return _terms(self._pdu, results), self._encode_answer(entity, results, role_replies)
 
     def _encode_answer(

@@ -30,11 +30,39 @@ class AcceptorRules:
     private_transfer_syntaxes: Sequence[str] = field(default=())
 
 
-def choose(item: ContextItem, offers: Mapping[str, PresentationContext]) -> PresentationContext:
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What is supported of one abstract syntax; the roles are None where role selection is not answered."""
+
+    transfer_syntaxes: frozenset[str]
+    scu_role: bool | None = None
+    scp_role: bool | None = None
+
+
+def offers_for(
+    entity: ApplicationEntity, rules: AcceptorRules, abstract_syntaxes: list[str]
+) -> dict[str, Offer]:
+    """Return what the called archive supports of `abstract_syntaxes`."""
+    private = frozenset(rules.private_transfer_syntaxes)
+    offers = {}
+    for context in entity.offers(abstract_syntaxes):
+        uid = str(context.abstract_syntax)
+        syntaxes: frozenset[str] = frozenset(context.transfer_syntax)
+        if not is_standard_non_storage(uid):
+            syntaxes |= private
+        offers[uid] = Offer(syntaxes, context.scu_role, context.scp_role)
+    if rules.accept_unknown_sop_classes:
+        unknown = Offer(private.union(STORAGE_TRANSFER_SYNTAXES))
+        for uid in abstract_syntaxes:
+            if uid not in offers and is_legal_uid(uid) and not is_standard_non_storage(uid):
+                offers[uid] = unknown
+    return offers
+
+
+def choose(item: ContextItem, offers: Mapping[str, Offer]) -> PresentationContext:
     """Return a proposal of the one transfer syntax that will be taken: pynetdicom checks each at length."""
     offer = offers.get(item.abstract_syntax)
-    offered: frozenset[str] = frozenset(() if offer is None else offer.transfer_syntax)
-    common = [uid for uid in item.transfer_syntaxes if uid in offered]
+    common = [uid for uid in item.transfer_syntaxes if uid in offer.transfer_syntaxes] if offer else []
     # dcmsend names first what it need not decompress; of native ones explicit little endian is the safest.
     chosen = common[0] if common else _NO_UID
     if chosen in _SECOND_TO_EXPLICIT and EXPLICIT_VR_LITTLE_ENDIAN in common:
@@ -44,25 +72,17 @@ def choose(item: ContextItem, offers: Mapping[str, PresentationContext]) -> Pres
     return context
 
 
-def offers_for(
-    entity: ApplicationEntity, rules: AcceptorRules, abstract_syntaxes: list[str]
+def supported(
+    offers: Mapping[str, Offer], proposed: Sequence[PresentationContext]
 ) -> list[PresentationContext]:
-    """Return what the called archive supports of `abstract_syntaxes`."""
-    known = entity.offers(abstract_syntaxes)
-    offers = known
-    private = list(rules.private_transfer_syntaxes)
-    if private:
-        offers = [
-            build_context(context.abstract_syntax or "", [*(context.transfer_syntax or ()), *private])
-            if not is_standard_non_storage(str(context.abstract_syntax))
-            else context
-            for context in known
-        ]
-    if rules.accept_unknown_sop_classes:
-        served = {str(context.abstract_syntax) for context in known}
-        offers = offers + [
-            build_context(uid, [*STORAGE_TRANSFER_SYNTAXES, *private])
-            for uid in dict.fromkeys(abstract_syntaxes)
-            if is_legal_uid(uid) and uid not in served and not is_standard_non_storage(uid)
-        ]
-    return offers
+    """Return `offers` as pynetdicom takes them, with those transfer syntaxes only that `proposed` chose."""
+    chosen: dict[str, set[str]] = {uid: set() for uid in offers}
+    for context in proposed:
+        if context.abstract_syntax in chosen:
+            chosen[context.abstract_syntax].update(context.transfer_syntax)
+    contexts = []
+    for uid, offer in offers.items():
+        context = build_context(uid, sorted(chosen[uid] - {_NO_UID}))
+        context.scu_role, context.scp_role = offer.scu_role, offer.scp_role
+        contexts.append(context)
+    return contexts
