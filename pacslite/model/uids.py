@@ -1,7 +1,6 @@
 """UIDs: the node's own, and what peers send in their place (PS3.5 9.1)."""
 
 import re
-import uuid
 from typing import Final
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.286116466513164186270930316410823171342"
@@ -48,8 +47,3 @@ def is_tolerable_uid(uid: str) -> bool:
     64 characters, is no UID.
     """
     return _TOLERABLE.fullmatch(uid) is not None and any(character != "." for character in uid)
-
-
-def new_uid() -> str:
-    """Return a new UID derived from a random UUID (PS3.5 B.2)."""
-    return f"2.25.{uuid.uuid4().int}"

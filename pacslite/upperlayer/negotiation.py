@@ -106,7 +106,6 @@ class AssociateRequest:
         self._pdu = _decode(pdu)
         self.calling_ae_title = self._pdu.calling_ae_title
         self.called_ae_title = self._pdu.called_ae_title
-        self.max_pdu_bytes = self._pdu.user.max_pdu_bytes
 
     @property
     def has_our_protocol_version(self) -> bool:
