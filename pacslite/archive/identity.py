@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pacslite.archive.recovery import NamedPaths, segments_of
-from pacslite.index.identity import identity_of_store, remember_store
+from pacslite.index.identity import identity_of_store, names_files_of, remember_store
 from pacslite.index.transaction import WriteTransaction
 from pacslite.model.errors import DataFolderError
 from pacslite.storage.folders import make_folder, sync_folder
@@ -24,7 +24,8 @@ def settle_identity(store_folder: Path, node_name: str) -> Callable[[WriteTransa
     Raises
     ------
     DataFolderError
-        From the command: the store belongs to another index, which was lost or moved.
+        From the command: the store belongs to another index, which was lost or moved; or the index to a
+        store that is not there.
     """
     found = _read(store_folder / node_name)
 
@@ -32,6 +33,11 @@ def settle_identity(store_folder: Path, node_name: str) -> Callable[[WriteTransa
         known = identity_of_store(transaction, node_name)
         if found is not None and found != known:
             raise DataFolderError(_explain(store_folder))
+        if found is None and names_files_of(transaction, node_name):
+            raise DataFolderError(
+                f"{store_folder} lacks the instances that the index knows: the store was lost, or its disk "
+                "is not mounted"
+            )
         if known is None:
             known = secrets.token_hex(16)
             remember_store(transaction, node_name, known)

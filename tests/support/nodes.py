@@ -151,8 +151,8 @@ async def _cancel_others() -> None:
 @contextmanager
 def running_node(data_folder: Path, ae: AE | None = None, **choices: Any) -> Iterator[RunningNode]:
     """Run a node on a free port, around a pynetdicom `ae` if given; see `node_settings`."""
-    node = RunningNode(node_settings(data_folder, **choices), ae).start()
+    node = RunningNode(node_settings(data_folder, **choices), ae)
     try:
-        yield node
+        yield node.start()
     finally:
         node.close()
