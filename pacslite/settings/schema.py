@@ -175,6 +175,9 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check_names_are_unique(self) -> Self:
         require_unique("archives", "name", [archive.name for archive in self.archives])
+        urls = [archive.index_url for archive in self.archives if archive.index_url is not None]
+        if len(set(urls)) < len(urls):
+            raise KeyedError("archives", "two archives have the same index_url")  # it may hold a password
         require_unique("peers", "name", [peer.name for peer in self.peers])
         titles = [title for archive in self.archives for title in archive.titles(self)]
         if self.admission.ignore_ae_title_case:

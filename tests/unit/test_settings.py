@@ -84,6 +84,17 @@ def test_archives_must_differ(archives: list[ArchiveSettings], message: str) -> 
         Settings(archives=archives)
 
 
+def test_archives_do_not_share_an_index_and_its_password_is_not_told() -> None:
+    url = "postgresql://node:secret@db/index"
+    archives = [
+        ArchiveSettings(ae_titles=["A"], index_url=url),
+        ArchiveSettings(name="b", ae_titles=["B"], index_url=url),
+    ]
+    with pytest.raises(ValidationError, match="two archives have the same index_url") as caught:
+        Settings(archives=archives)
+    assert "secret" not in str(caught.value)
+
+
 def test_titles_that_differ_in_case_only_clash_where_case_is_ignored() -> None:
     archives = [ArchiveSettings(ae_titles=["a"]), ArchiveSettings(name="b", ae_titles=["A"])]
     Settings(archives=archives)
