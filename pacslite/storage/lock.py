@@ -48,12 +48,15 @@ class DataFolderLock:
             raise DataFolderError(f"{self._data_folder}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError:
             os.close(descriptor)
             owner = read_owner(self._data_folder)
             raise DataFolderError(f"{self._data_folder} is in use by process {owner or 'unknown'}") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(descriptor)
+            raise DataFolderError(f"{self._data_folder} cannot be locked: {error.strerror}") from error
         self._descriptor = descriptor
 
     def release(self) -> None:
