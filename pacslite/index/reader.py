@@ -1,17 +1,19 @@
 """Reading the index: short transactions on connections that cannot write."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Engine, RowMapping, Select, Table, bindparam, func, select
+from sqlalchemy import Connection, Engine, RowMapping, Select, Table, bindparam, func, select
 
 from pacslite.index.rows import EVERY_LEVEL, FILE_COLUMNS, HEADER_COLUMNS
 from pacslite.index.tables import conflict, discrepancy, instance, patient, receipt, series, study
 from pacslite.model.attributes import HEADER_ATTRIBUTES, Level
 from pacslite.model.header import ColumnValue
 from pacslite.model.instances import InstanceKey, StoredFile
+
+T = TypeVar("T")
 
 _COUNTED: Final = (patient, study, series, instance, conflict, discrepancy)
 _COUNTS: Final = select(
@@ -91,6 +93,11 @@ class IndexReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Return what `query` reads in one short transaction, which sees one state of the index."""
+        with self._engine.connect() as connection:
+            return query(connection)
 
     def counts(self) -> IndexCounts:
         """Return how many rows each table has, and what their files come to."""

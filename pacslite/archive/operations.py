@@ -1,0 +1,23 @@
+"""Everything that a keeper can ask of an archive, by name."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pacslite.archive.operation import Operation
+from pacslite.model.errors import OperationError
+
+OPERATIONS: Final[Mapping[str, Operation[Any]]] = {}
+
+
+def operation_of(name: str) -> Operation[Any]:
+    """Return the operation called `name`.
+
+    Raises
+    ------
+    OperationError
+        There is none.
+    """
+    operation = OPERATIONS.get(name)
+    if operation is None:
+        raise OperationError(f"there is no operation {name!r}")
+    return operation
