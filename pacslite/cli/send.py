@@ -21,6 +21,7 @@ from pacslite.cli.options import (
     PeerArgument,
     quiet_settings_from,
 )
+from pacslite.media.files import find_files
 from pacslite.settings.peers import find_peer
 
 if TYPE_CHECKING:
@@ -198,8 +199,6 @@ def _printable(text: str) -> str:
 
 
 def _total_bytes(paths: list[Path]) -> int:
-    from pacslite.client.store import find_files  # noqa: PLC0415 - see `send`
-
     total = 0
     for file in find_files(paths):
         try:

@@ -1,10 +1,10 @@
-"""Files to send: what instance each holds and where its data set lies, found without decoding it."""
+"""Files with instances: what each holds and where its data set lies, found without decoding it."""
 
 import os
 import stat
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -85,11 +85,43 @@ class InstanceFile:
         """
         wanted = sum(map(len, pieces))
         with self.path.open("rb", buffering=0) as file:
-            if _version(os.fstat(file.fileno())) != self.version:
-                raise OSError("the file was changed while it was sent")
+            self.check_unchanged(file.fileno())
             found = os.preadv(file.fileno(), pieces, self.data_set_offset + position)
         if found != wanted:
             raise OSError("the file could not be read to its end")
+
+    def check_unchanged(self, descriptor: int) -> None:
+        """Verify that `descriptor` is of the file that was recognised, and that nobody has changed it.
+
+        Raises
+        ------
+        OSError
+            It is not.
+        """
+        if _version(os.fstat(descriptor)) != self.version:
+            raise OSError("the file was changed meanwhile")
+
+
+class FoundFile(NamedTuple):
+    """A file that may hold an instance; `is_named` when it was asked for by its own path."""
+
+    path: Path
+    is_named: bool
+
+
+def find_files(paths: Iterable[Path]) -> Iterator[FoundFile]:
+    """Yield the files at `paths`, and those in the folders among them, in order of name.
+
+    Links to folders inside a folder are not followed.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield FoundFile(path, is_named=True)
+            continue
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            for name in sorted(names):
+                yield FoundFile(Path(folder, name), is_named=False)
 
 
 def read_instance_file(path: Path) -> InstanceFile:
@@ -109,8 +141,15 @@ def read_instance_file(path: Path) -> InstanceFile:
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
         raise NotAnInstanceError("not a regular file")
     with path.open("rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
-        head = os.pread(file.fileno(), HEAD_BYTES, 0)
+        return recognise(file.fileno(), path)
+
+
+def recognise(descriptor: int, path: Path) -> InstanceFile:
+    """Recognise the file behind `descriptor`, whose position is left alone; see `read_instance_file`."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAnInstanceError("not a regular file")
+    head = os.pread(descriptor, HEAD_BYTES, 0)
     meta, offset = _meta(head)
     syntax = strip_uid(meta.get(_META_TRANSFER_SYNTAX, b"")) or _guess_syntax(head[offset:])
     found = meta | _identification(head[offset:], syntax)
