@@ -1,8 +1,10 @@
 """What is told to the index of a receipt, and what it answers."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from pacslite.model.header import InstanceHeader
+from pacslite.model.attributes import Level
+from pacslite.model.header import ColumnValue
 from pacslite.model.instances import DuplicatePolicy, InstanceKey, Outcome, Provenance, StoredFile
 
 
@@ -22,11 +24,41 @@ class Comparison:
     is_same_content: bool
 
 
+class Header(Protocol):
+    """What the index asks of a data set's header; see `pacslite.model.header.InstanceHeader`."""
+
+    @property
+    def study_instance_uid(self) -> str:
+        """Study Instance UID without padding."""
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Series Instance UID without padding."""
+
+    @property
+    def patient_id(self) -> str:
+        """Patient ID, cleaned but not truncated; empty if unknown."""
+
+    @property
+    def issuer_of_patient_id(self) -> str:
+        """Issuer of Patient ID, cleaned but not truncated; empty if unknown."""
+
+    @property
+    def is_misdeclared(self) -> bool:
+        """Whether pixel data contradicts the transfer syntax."""
+
+    def values(self, level: Level) -> dict[str, ColumnValue]:
+        """Return the value of every index column that `level` fills from the data set."""
+
+    def fingerprint(self, level: Level) -> bytes:
+        """Return a digest of the raw values of `level`: equal digests mean equal columns."""
+
+
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
     """A received instance whose file is durable."""
 
-    header: InstanceHeader
+    header: Header
     key: InstanceKey
     file: StoredFile
     provenance: Provenance

@@ -130,6 +130,22 @@ def read_part10_head(source: Path | int) -> Part10Head:
             head = os.pread(file.fileno(), MAX_HEAD_BYTES, 0)
     else:
         head = os.pread(source, MAX_HEAD_BYTES, 0)
+    return parse_part10_head(head)
+
+
+def parse_part10_head(head: bytes) -> Part10Head:
+    """Do what `read_part10_head` does with the first bytes of a file.
+
+    Parameters
+    ----------
+    head
+        The whole file, or `MAX_HEAD_BYTES` of it or more.
+
+    Raises
+    ------
+    CannotUnderstandError
+        As `read_part10_head`.
+    """
     if head[128:132] != b"DICM":
         raise CannotUnderstandError("Not a DICOM Part 10 file")
     elements, data_set_offset = _meta_elements(head)
