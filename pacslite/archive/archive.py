@@ -20,6 +20,7 @@ from pacslite.model.errors import CannotUnderstandError, DataFolderError, Refuse
 from pacslite.model.instances import InstanceKey, Provenance
 from pacslite.model.uids import is_tolerable_uid
 from pacslite.settings.schema import ArchiveSettings, Settings
+from pacslite.storage.chunks import CHUNK_BYTES, ChunkPool
 from pacslite.storage.folders import make_folder
 from pacslite.storage.part10 import build_part10_head
 from pacslite.storage.store import Store
@@ -61,12 +62,10 @@ class Archive:
         folder = archive_folder(settings, archive)
         self.name = archive.name
         self.settings = archive
+        self.ae_title = archive.titles(settings)[0]
         self.store = Store(folder / "store", settings.node_name, settings.storage)
-        self._intake = Intake(
-            self.store.chunks,
-            max_open_bytes=settings.storage.max_open_bytes,
-            max_object_bytes=settings.storage.max_object_bytes,
-        )
+        self._storage_settings = settings.storage
+        self._intake = self._new_intake(self.store.chunks)
         self._folder = folder
         self._index_url = index_url(settings, archive)
         self._index_settings = settings.index
@@ -108,11 +107,27 @@ class Archive:
         self.store.stop()
         self._close_index()
 
-    def receive(self, key: InstanceKey, provenance: Provenance, flow: Flow) -> Receipt:
-        """Return what takes the data set of a C-STORE; never waits or raises."""
+    def receive(
+        self, key: InstanceKey, provenance: Provenance, flow: Flow, *, intake: Intake | None = None
+    ) -> Receipt:
+        """Return what takes the data set of a C-STORE; never waits or raises.
+
+        Another event loop than the node's needs its own `intake`.
+        """
         head = build_part10_head(key, provenance, next(self._sequence_numbers))
         file = self.store.open(head)
-        return Receipt(key, provenance, file, self._intake, flow, refusal=_refusal(key))
+        return Receipt(key, provenance, file, intake or self._intake, flow, refusal=_refusal(key))
+
+    def new_intake(self, chunk_count: int) -> Intake:
+        """Return memory of `chunk_count` chunks, and quotas, for receipts in an event loop of their own."""
+        return self._new_intake(ChunkPool(chunk_count * CHUNK_BYTES))
+
+    def _new_intake(self, chunks: ChunkPool) -> Intake:
+        return Intake(
+            chunks,
+            max_open_bytes=self._storage_settings.max_open_bytes,
+            max_object_bytes=self._storage_settings.max_object_bytes,
+        )
 
     def _recover(self) -> RecoveryReport:
         try:

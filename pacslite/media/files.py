@@ -112,16 +112,25 @@ class FoundFile(NamedTuple):
 def find_files(paths: Iterable[Path]) -> Iterator[FoundFile]:
     """Yield the files at `paths`, and those in the folders among them, in order of name.
 
-    Links to folders inside a folder are not followed.
+    Links to folders inside a folder are not followed; they are yielded like files, and so are folders that
+    cannot be read.
     """
     for path in paths:
-        if not path.is_dir():
+        if path.is_dir():
+            yield from _files_in(path)
+        else:
             yield FoundFile(path, is_named=True)
-            continue
-        for folder, folders, names in os.walk(path):
-            folders.sort()
-            for name in sorted(names):
-                yield FoundFile(Path(folder, name), is_named=False)
+
+
+def _files_in(root: Path) -> Iterator[FoundFile]:
+    errors: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=errors.append):
+        folders.sort()
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        for name in sorted([*names, *links]):
+            yield FoundFile(Path(folder, name), is_named=False)
+    for error in errors:
+        yield FoundFile(Path(error.filename), is_named=True)
 
 
 def read_instance_file(path: Path) -> InstanceFile:
