@@ -299,6 +299,7 @@ def _create_job() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("pk", name="pk_job"),
         sa.UniqueConstraint("dedupe_key", name="uq_job_dedupe_key"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_job_state_not_before", "job", ["state", "not_before"])
 

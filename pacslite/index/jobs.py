@@ -108,6 +108,6 @@ def enqueue(
     return pk
 
 
-def as_job(row: Row[Any]) -> Job:
-    """Return the job that `row` of the table says."""
-    return Job(row.pk, row.kind, json.loads(row.payload), row.attempts, row.created_at)
+def as_job(row: Row[Any], *, attempts: int) -> Job:
+    """Return the job that `row` of the table says, in its attempt `attempts`."""
+    return Job(row.pk, row.kind, json.loads(row.payload), attempts, row.created_at)

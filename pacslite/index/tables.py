@@ -243,6 +243,8 @@ job = Table(
     _moment("created_at"),
     _moment("updated_at"),
     Index(None, "state", "not_before"),
+    # A job that is done leaves no row, and its number must not come back in another one's.
+    sqlite_autoincrement=True,
 )
 
 store = Table(

@@ -95,6 +95,7 @@ class IndexWriter:
         self._is_open = False
         self._is_healthy = True
         self._commits = self._commands = self._largest_group = self._replays = self._failures = 0
+        self._jobs_committed: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._run, name="pacslite-index", daemon=True)
 
     @property
@@ -135,6 +136,10 @@ class IndexWriter:
             self._queue.put(request)
         return request.future
 
+    def call_when_jobs_are_committed(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback`, if any, in the writer's thread after each commit by which jobs may be due."""
+        self._jobs_committed = callback
+
     def statistics(self) -> WriterStatistics:
         """Return the counters."""
         return WriterStatistics(
@@ -149,7 +154,7 @@ class IndexWriter:
         )
 
     def _run(self) -> None:
-        with Session(self._engine) as session:
+        with Session(self._engine, self._tell_of_jobs) as session:
             is_running = True
             while is_running:
                 group, is_running = self._next_group()
@@ -159,6 +164,10 @@ class IndexWriter:
                 else:
                     self._checkpointer.run(session.connection)
             self._checkpointer.run(session.connection)
+
+    def _tell_of_jobs(self) -> None:
+        if (callback := self._jobs_committed) is not None:
+            callback()
 
     def _next_group(self) -> tuple[list[_Request[Any]], bool]:
         """Wait for a request and take those behind it; an empty group when a log waits for an idle moment."""

@@ -9,7 +9,13 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pacslite.model.instances import DuplicatePolicy
-from pacslite.settings.limits import AssociationSettings, IndexSettings, LoggingSettings, StorageSettings
+from pacslite.settings.limits import (
+    AssociationSettings,
+    IndexSettings,
+    JobSettings,
+    LoggingSettings,
+    StorageSettings,
+)
 from pacslite.settings.section import Section
 from pacslite.settings.values import (
     AeTitle,
@@ -32,6 +38,7 @@ __all__ = [
     "ArchiveSettings",
     "AssociationSettings",
     "IndexSettings",
+    "JobSettings",
     "Listener",
     "LoggingSettings",
     "PeerSettings",
@@ -149,6 +156,7 @@ class Settings(Section):
     )
     storage: StorageSettings = Field(default=StorageSettings(), description="Limits of the store.")
     index: IndexSettings = Field(default=IndexSettings(), description="How the index is written and read.")
+    jobs: JobSettings = Field(default=JobSettings(), description="How what was promised for later is done.")
     logging: LoggingSettings = Field(default=LoggingSettings(), description="What goes to standard error.")
 
     @property
