@@ -114,10 +114,6 @@ class UnavailableError(PacsliteError):
     """The instance is known, but its file was deleted (Instance Availability, PS3.3 C.4.23.1.1)."""
 
 
-class ChangedMeanwhileError(PacsliteError):
-    """What a command was about to change is no longer as it was found; nothing was changed."""
-
-
 class AssociationError(PacsliteError):
     """An association that we asked for could not be made or did not last."""
 
