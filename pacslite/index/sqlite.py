@@ -5,6 +5,7 @@ index writer does so between its transactions.
 """
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -83,6 +84,20 @@ def reader_engine(url: URL, *, busy_seconds: float, reader_count: int) -> Engine
     event.listen(engine, "connect", _prepare_reader)
     event.listen(engine, "begin", _begin_deferred)
     return engine
+
+
+def end_cut_off_transaction(url: URL) -> None:
+    """Roll back what a kill left half done while the database had no write-ahead log yet: readers may not.
+
+    Raises
+    ------
+    sqlite3.Error
+        The database cannot be written, or is none.
+    """
+    path = file_of(url)
+    if Path(f"{path}-journal").exists():
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA schema_version")
 
 
 def checkpoint(connection: Connection) -> Checkpoint:
