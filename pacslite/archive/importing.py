@@ -1,6 +1,7 @@
 """Taking in files that lie on a disk, through the same ingest as what a peer sends."""
 
 import asyncio
+import errno
 import os
 import secrets
 from collections import Counter
@@ -20,6 +21,7 @@ from pacslite.media.files import (
     InstanceFile,
     NotAnInstanceError,
     find_files,
+    read_head,
     recognise,
 )
 from pacslite.model.errors import OperationStoppedError, OutOfResourcesError, RefusedError
@@ -186,10 +188,12 @@ class _Import:
     async def _take(self, found: FoundFile) -> Outcome:
         descriptor = _open(found)
         try:
-            file = recognise(descriptor, found.path)
+            head = read_head(descriptor)
+            file = recognise(found.path, head)
             flow = _Flow()
             receipt = self._archive.receive(file.key, self._provenance(), flow, intake=self._intake)
             try:
+                receipt.write(memoryview(head.data)[file.data_set_offset :], is_own=False)
                 await _feed(receipt, file, descriptor, flow)
             except BaseException:
                 receipt.abort()
@@ -212,14 +216,17 @@ class _Import:
 
 
 def _open(found: FoundFile) -> int:
-    if not found.is_named and found.path.is_symlink():
-        raise NotAnInstanceError("a symbolic link")
-    return os.open(found.path, _OPEN_FLAGS if found.is_named else _OPEN_FLAGS | os.O_NOFOLLOW)
+    try:
+        return os.open(found.path, _OPEN_FLAGS if found.is_named else _OPEN_FLAGS | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotAnInstanceError("a symbolic link") from error
+        raise
 
 
 async def _feed(receipt: Receipt, file: InstanceFile, descriptor: int, flow: _Flow) -> None:
-    """Hand the data set to `receipt`, chunk by chunk, unless it wants no more."""
-    position = 0
+    """Hand what follows the head to `receipt`, chunk by chunk, unless it wants no more."""
+    position = receipt.data_set_bytes
     while position < file.data_set_bytes and (buffer := receipt.buffer()) is not None:
         count = _read(descriptor, buffer[: file.data_set_bytes - position], file.data_set_offset + position)
         receipt.filled(count)

@@ -150,18 +150,44 @@ def read_instance_file(path: Path) -> InstanceFile:
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
         raise NotAnInstanceError("not a regular file")
     with path.open("rb", buffering=0) as file:
-        return recognise(file.fileno(), path)
+        return recognise(path, read_head(file.fileno()))
 
 
-def recognise(descriptor: int, path: Path) -> InstanceFile:
-    """Recognise the file behind `descriptor`, whose position is left alone; see `read_instance_file`."""
+class Head(NamedTuple):
+    """The first bytes of a file, at most `HEAD_BYTES`, and the file's status before they were read."""
+
+    data: bytes
+    status: os.stat_result
+
+
+def read_head(descriptor: int) -> Head:
+    """Read what `recognise` needs; the descriptor's position is left alone.
+
+    Raises
+    ------
+    NotAnInstanceError
+        It is of no regular file.
+    OSError
+        It cannot be read.
+    """
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise NotAnInstanceError("not a regular file")
-    head = os.pread(descriptor, HEAD_BYTES, 0)
-    meta, offset = _meta(head)
-    syntax = strip_uid(meta.get(_META_TRANSFER_SYNTAX, b"")) or _guess_syntax(head[offset:])
-    found = meta | _identification(head[offset:], syntax)
+    return Head(os.pread(descriptor, HEAD_BYTES, 0), status)
+
+
+def recognise(path: Path, head: Head) -> InstanceFile:
+    """Recognise the file at `path` by its head.
+
+    Raises
+    ------
+    NotAnInstanceError
+        It holds no instance.
+    """
+    data, status = head
+    meta, offset = _meta(data)
+    syntax = strip_uid(meta.get(_META_TRANSFER_SYNTAX, b"")) or _guess_syntax(data[offset:])
+    found = meta | _identification(data[offset:], syntax)
     key = InstanceKey(
         strip_uid(found.get(_SOP_CLASS) or found.get(_META_SOP_CLASS, b"")),
         strip_uid(found.get(_SOP_INSTANCE) or found.get(_META_SOP_INSTANCE, b"")),
