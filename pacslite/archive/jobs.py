@@ -70,6 +70,7 @@ class JobRunner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._unknown_kinds: set[str] = set()
         self._clock = ClockWatch()
+        self._is_started = False
         self._is_stopping = False
         self._executor: ThreadPoolExecutor
         self._wake: asyncio.Event
@@ -100,6 +101,7 @@ class JobRunner:
         self._archive.writer.call_when_jobs_are_committed(jobs_committed)
         self._dispatching = loop.create_task(self._dispatch())
         self._keeping = loop.create_task(self._keep_leases())
+        self._is_started = True
 
     async def rest(self) -> None:
         """Return once nothing is due and nothing under way, or the index fails."""
@@ -117,6 +119,8 @@ class JobRunner:
 
     async def stop(self) -> None:
         """Break off coroutines, wait for threads, and end; what was broken off is queued again."""
+        if not self._is_started:
+            return
         self._is_stopping = True
         self._archive.writer.call_when_jobs_are_committed(None)
         if self._attempts:
@@ -247,6 +251,22 @@ class JobRunner:
 
     def _tell(self, event: str, error: Exception) -> None:
         self._log.warning(event, why=describe(error), exc_info=not isinstance(error, OutOfResourcesError))
+
+
+async def do_due_jobs(archive: "Archive", handlers: Mapping[str, JobHandler], settings: JobSettings) -> None:
+    """Do the jobs of `archive` that are due now, once; those that fail wait for a node.
+
+    Raises
+    ------
+    OutOfResourcesError
+        The index cannot be written.
+    """
+    runner = JobRunner(archive, handlers, settings)
+    await runner.start()
+    try:
+        await runner.rest()
+    finally:
+        await runner.stop()
 
 
 def describe(error: BaseException) -> str:

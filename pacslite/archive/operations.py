@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pacslite.archive import job_keeping
 from pacslite.archive.operation import Operation
 from pacslite.model.errors import OperationError
 
-OPERATIONS: Final[Mapping[str, Operation[Any]]] = {}
+OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
+    "jobs.cancel": Operation(job_keeping.JobChoice, job_keeping.cancel),
+    "jobs.retry": Operation(job_keeping.JobChoice, job_keeping.retry),
+}
 
 
 def operation_of(name: str) -> Operation[Any]:

@@ -1,10 +1,14 @@
 """How a keeper's command reaches the archives: through the node that runs, or alone."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from pacslite.archive.archive import Archive
+from pacslite.archive.handlers import handlers_of
+from pacslite.archive.jobs import do_due_jobs
 from pacslite.archive.operation import Progress, ignore_progress
 from pacslite.archive.operations import operation_of
 from pacslite.control.client import NodeClient
@@ -74,8 +78,15 @@ class _LoneKeeper:
             archive = Archive(self._settings, found[0])
             archive.start()
             self._stack.callback(archive.stop)
+            self._stack.callback(self._do_due_jobs, archive)
             self._archives[name] = archive
         return self._archives[name]
+
+    def _do_due_jobs(self, archive: Archive) -> None:
+        """Do at once what an operation promised, in place of the node, as far as it needs no network."""
+        due = do_due_jobs(archive, handlers_of(archive), self._settings.jobs)
+        with ThreadPoolExecutor(1, thread_name_prefix="pacslite-jobs") as executor:
+            executor.submit(asyncio.run, due).result()  # a thread of its own: the caller may have a loop
 
 
 @contextmanager
@@ -83,7 +94,8 @@ def open_keeper(settings: Settings) -> Iterator[Keeper]:
     """Yield who carries out operations: the node that runs on the data folder, or this process.
 
     Without a node the data folder is this process's until the end, its archives are started without a
-    network, each when it is first asked for, and closed at the end.
+    network, each when it is first asked for, and closed at the end, when the jobs that are due and need no
+    network are done.
 
     Raises
     ------

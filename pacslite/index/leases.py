@@ -20,7 +20,6 @@ from pacslite.settings.schema import JobSettings
 LeaseMoments = Mapping[int, datetime]
 """The moments that leases say, by the number of the job."""
 
-CANCELLED_KEPT: Final = timedelta(days=30)
 _LOST: Final = "the node ended during the attempt"
 
 
@@ -112,12 +111,9 @@ def give_back(transaction: WriteTransaction, owner: str, unfinished: Job) -> boo
 def recover(transaction: WriteTransaction, owner: str, settings: JobSettings) -> int:
     """Take back the leases of an earlier life of `owner`; return how many there were.
 
-    The attempts count: what ends a node may be the job. Old cancelled jobs are removed on the way.
+    The attempts count: what ends a node may be the job.
     """
-    connection, now = transaction.connection, datetime.now(UTC)
-    connection.execute(
-        delete(job).where(job.c.state == JobState.CANCELLED, job.c.updated_at < now - CANCELLED_KEPT)
-    )
+    connection = transaction.connection
     mine = and_(job.c.state == JobState.LEASED, job.c.lease_owner == owner)
     rows = connection.execute(select(job.c.pk, job.c.attempts).where(mine)).all()
     for row in rows:
