@@ -2,10 +2,15 @@
 
 import itertools
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 import structlog
 from sqlalchemy import URL, make_url
+from sqlalchemy.exc import DBAPIError
 
 from pacslite.archive.identity import check_index_is_current, settle_identity, write_identity
 from pacslite.archive.ingest import Ingest, IngestRules
@@ -15,6 +20,7 @@ from pacslite.archive.scan import ScanLimits
 from pacslite.index import migrate
 from pacslite.index.engine import open_reader_engine, open_writer_engine
 from pacslite.index.reader import IndexReader
+from pacslite.index.removals import doomed_paths
 from pacslite.index.writer import IndexWriter
 from pacslite.model.errors import CannotUnderstandError, DataFolderError, RefusedError
 from pacslite.model.instances import InstanceKey, Provenance
@@ -73,7 +79,9 @@ class Archive:
             policy=archive.duplicate_policy,
             limits=ScanLimits(max_inflated_bytes=settings.storage.max_inflated_bytes),
             unparsable_folder=folder / "unparsable" if settings.storage.keep_unparsable else None,
+            refuses_changed_demographics=archive.refuse_changed_demographics,
         )
+        self.limits = self._rules.limits
         self._sequence_numbers = itertools.count(time.time_ns())
         self.reader: IndexReader
         self.writer: IndexWriter
@@ -101,6 +109,30 @@ class Archive:
             self._close_index()
             raise
         return report
+
+    @contextmanager
+    def reading(self) -> Iterator[Self]:
+        """Open the index for reading only, beside whoever has the archive started, and give the archive.
+
+        The data folder's lock is not needed. There is no writer, and the store is for finding files in.
+
+        Raises
+        ------
+        DataFolderError
+            The index cannot be read.
+        IndexRevisionError
+            It is not there, or of another revision.
+        """
+        migrate.check(self._index_url)
+        busy = self._index_settings.busy_seconds
+        engine = open_reader_engine(self._index_url, busy_seconds=busy, reader_count=1)
+        self.reader = IndexReader(engine)
+        try:
+            yield self
+        except DBAPIError as error:
+            raise DataFolderError(f"the index of archive {self.name}: {error.orig}") from error
+        finally:
+            engine.dispose()
 
     def stop(self) -> None:
         """Finish what is under way and close store and index."""
@@ -141,7 +173,12 @@ class Archive:
         identity = self.writer.submit(settle_identity(folder, node_name)).result()
         if identity is not None:
             write_identity(folder, node_name, identity)
-        check_index_is_current(folder, node_name, self.reader.named_paths)
+        check_index_is_current(folder, node_name, self._accounted_paths)
+
+    def _accounted_paths(self, prefix: str) -> set[str]:
+        """Return the paths that rows name, and those of deleted files that are still to be removed."""
+        doomed = self.reader.read(partial(doomed_paths, prefix=prefix))
+        return doomed | self.reader.named_paths(prefix)
 
     def _open_index(self) -> None:
         if migrate.current(self._index_url) is None:

@@ -3,11 +3,17 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pacslite.archive import job_keeping
+from pacslite.archive import conflicts, deletion, job_keeping
 from pacslite.archive.operation import Operation
 from pacslite.model.errors import OperationError
 
 OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
+    "conflicts.accept": Operation(conflicts.ConflictArguments, conflicts.accept_conflict),
+    "conflicts.discard": Operation(conflicts.ConflictArguments, conflicts.discard_conflict),
+    "conflicts.list": Operation(conflicts.ListArguments, conflicts.list_conflicts, is_reading=True),
+    "conflicts.show": Operation(conflicts.ShowArguments, conflicts.show_conflict, is_reading=True),
+    "delete": Operation(deletion.DeleteArguments, deletion.delete),
+    "delete.preview": Operation(deletion.TargetArguments, deletion.preview, is_reading=True),
     "jobs.cancel": Operation(job_keeping.JobChoice, job_keeping.cancel),
     "jobs.retry": Operation(job_keeping.JobChoice, job_keeping.retry),
 }

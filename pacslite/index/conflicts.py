@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select
 from pacslite.index import receipts
 from pacslite.index.entries import IndexEntry
 from pacslite.index.placing import place
-from pacslite.index.removals import promise_removal
+from pacslite.index.removals import Removal, promise_removal
 from pacslite.index.rows import EVERY_LEVEL, FILE_COLUMNS, HEADER_COLUMNS
 from pacslite.index.tables import conflict, instance
 from pacslite.index.transaction import WriteTransaction
@@ -162,8 +162,8 @@ def accept(transaction: WriteTransaction, conflict_pk: int, entry: IndexEntry) -
     place(transaction, entry, found.instance_pk)
 
 
-def discard(transaction: WriteTransaction, conflict_pk: int) -> None:
-    """Take a version that is kept aside out of the archive; its file goes after the commit.
+def discard(transaction: WriteTransaction, conflict_pk: int) -> Removal | None:
+    """Take a version that is kept aside out of the archive; return what becomes of its file.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def discard(transaction: WriteTransaction, conflict_pk: int) -> None:
     if found is None:
         raise NotFoundError(f"there is no conflict {conflict_pk}")
     transaction.connection.execute(_DELETE, {"key": conflict_pk})
-    promise_removal(transaction, [found.path])
+    return promise_removal(transaction, [found.path])
 
 
 def _put_current_aside(

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from pacslite.index.recount import recount_study
-from pacslite.index.removals import promise_removal
+from pacslite.index.removals import Removal, promise_removal
 from pacslite.index.rows import UNAVAILABLE
 from pacslite.index.tables import conflict, discrepancy, instance, receipt, series, study
 from pacslite.index.transaction import WriteTransaction
@@ -99,10 +99,21 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one step took out; `study_pks` are the studies that lost instances' metadata."""
+    """What one step took out.
+
+    Parameters
+    ----------
+    instances, conflicts
+        How many.
+    removal
+        What becomes of their files.
+    study_pks
+        The studies that lost instances' metadata.
+    """
 
     instances: int = 0
     conflicts: int = 0
+    removal: Removal | None = None
     study_pks: frozenset[int] = frozenset()
 
 
@@ -151,9 +162,9 @@ def take_instances(
         _forget(transaction, rows)
     else:
         connection.execute(_MAKE_UNAVAILABLE, found)
-    promise_removal(transaction, [*(row.path for row in rows if row.path is not None), *asides])
+    paths = [*(row.path for row in rows if row.path is not None), *asides]
     touched = frozenset(row.study_pk for row in rows) if is_forgetting else frozenset()
-    return Taken(len(rows), len(asides), touched)
+    return Taken(len(rows), len(asides), promise_removal(transaction, paths), touched)
 
 
 def take_asides(transaction: WriteTransaction, keys: Iterable[int], *, is_forgetting: bool) -> Taken:
@@ -173,8 +184,7 @@ def take_asides(transaction: WriteTransaction, keys: Iterable[int], *, is_forget
                 receipt.c.transfer_syntax_uid == row.transfer_syntax_uid,
             )
             connection.execute(delete(receipt).where(*of_version))
-    promise_removal(transaction, paths)
-    return Taken(conflicts=len(paths))
+    return Taken(conflicts=len(paths), removal=promise_removal(transaction, paths))
 
 
 def settle(transaction: WriteTransaction, study_pks: Iterable[int]) -> None:

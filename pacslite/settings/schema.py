@@ -76,6 +76,12 @@ class ArchiveSettings(Section):
         "same calling AE title replaces, the old version is kept aside; `replace`: any newcomer replaces; "
         "`refuse`: the sender gets status 0111.",
     )
+    refuse_changed_demographics: Flag = Field(
+        default=False,
+        description="Whether an instance is refused with status A779 when its Patient ID is known with "
+        "another name, birth date or sex. False: it is stored, the patient keeps what came first, and the "
+        "difference is journaled.",
+    )
     accept_unknown_sop_classes: Flag = Field(
         default=False, description="Also accept storage of SOP classes that the node does not know."
     )
