@@ -1,20 +1,23 @@
 """What a keeper can do about jobs: see them, let them be tried again, let them be."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import model_validator
 
 from pacslite.archive.operation import Arguments, Progress
 from pacslite.index.job_list import BATCH, JobFilter, cancel_jobs, find_jobs, retry_jobs
-from pacslite.index.jobs import JobState
 from pacslite.index.transaction import WriteTransaction
 from pacslite.model.errors import NotFoundError
+from pacslite.model.jobs import JobState
 
 if TYPE_CHECKING:
     from pacslite.archive.archive import Archive
 
-_Change = Callable[[WriteTransaction, Sequence[int]], list[int]]
+
+class _Change(Protocol):
+    def __call__(self, transaction: WriteTransaction, numbers: Sequence[int]) -> list[int]: ...
 
 
 class JobChoice(Arguments):
@@ -69,7 +72,7 @@ def _change(archive: "Archive", chosen: JobChoice, progress: Progress, change: _
     for start in range(0, len(numbers), BATCH):
         progress(start, len(numbers), "jobs")
         batch = numbers[start : start + BATCH]
-        changed += archive.writer.submit(lambda transaction, batch=batch: change(transaction, batch)).result()
+        changed += archive.writer.submit(partial(change, numbers=batch)).result()
     unchanged = sorted(set(numbers).difference(changed))
     return {"changed": changed, "unchanged": unchanged}
 
@@ -79,9 +82,7 @@ def _numbers(archive: "Archive", chosen: JobChoice) -> list[int]:
     numbers: list[int] = []
     while True:
         after = numbers[-1] if numbers else 0
-        found = archive.reader.read(
-            lambda connection, after=after: find_jobs(connection, wanted, after=after, limit=BATCH)
-        )
+        found = archive.reader.read(partial(find_jobs, wanted=wanted, after=after, limit=BATCH))
         numbers += [record.pk for record in found]
         if len(found) < BATCH:
             break

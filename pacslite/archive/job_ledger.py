@@ -9,8 +9,9 @@ from sqlalchemy.exc import DBAPIError
 
 from pacslite.archive.lease_watch import LeaseWatch
 from pacslite.index import leases
-from pacslite.index.jobs import Job, JobState
+from pacslite.index.jobs import Job
 from pacslite.model.errors import OutOfResourcesError
+from pacslite.model.jobs import JobState
 from pacslite.settings.schema import JobSettings
 
 if TYPE_CHECKING:

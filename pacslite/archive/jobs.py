@@ -12,8 +12,9 @@ import structlog
 
 from pacslite.archive.job_ledger import JobLedger
 from pacslite.archive.lease_watch import ClockWatch
-from pacslite.index.jobs import Job, JobState
+from pacslite.index.jobs import Job
 from pacslite.model.errors import OutOfResourcesError, PacsliteError
+from pacslite.model.jobs import JobState
 from pacslite.settings.schema import JobSettings
 
 if TYPE_CHECKING:

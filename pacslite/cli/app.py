@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from pacslite import __version__
-from pacslite.cli import config, db, echo, send, serve, stats
+from pacslite.cli import config, db, echo, jobs, send, serve, stats
 from pacslite.cli.exits import exit_code_of
 from pacslite.model.errors import PacsliteError
 
@@ -36,6 +36,7 @@ app.command("serve")(serve.serve)
 app.command("echo")(echo.echo)
 app.command("send")(send.send)
 app.command("stats")(stats.stats)
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")
 

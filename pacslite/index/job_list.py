@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, true, update
 
-from pacslite.index.jobs import JobState
 from pacslite.index.tables import job
 from pacslite.index.transaction import WriteTransaction
+from pacslite.model.jobs import JobState
 
 BATCH: Final = 500
 """So many jobs are changed in one transaction: senders wait for it."""

@@ -1,32 +1,19 @@
 """The queue of jobs: work that the index promised, in the transaction that made it necessary.
 
-A job that is done leaves no row. Its states are those of `JobState`.
+A job that is done leaves no row: the queue is as long as what is to be done, and its purpose is free again.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Row, delete, insert, select
 
 from pacslite.index.tables import job
 from pacslite.index.transaction import WriteTransaction
-
-
-class JobState(StrEnum):
-    """Where a job is between its promise and its end."""
-
-    QUEUED = "queued"
-    LEASED = "leased"
-    """A node is at it."""
-    DEAD = "dead"
-    """Given up after too many attempts; a keeper may let it be tried again."""
-    CANCELLED = "cancelled"
-    """A keeper does not want it done."""
-
+from pacslite.model.jobs import JobState
 
 _PROMISED: Final = (JobState.QUEUED, JobState.LEASED)
 

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
-from pacslite.index.jobs import Job, JobState, as_job
+from pacslite.index.jobs import Job, as_job
 from pacslite.index.tables import job
 from pacslite.index.transaction import WriteTransaction
+from pacslite.model.jobs import JobState
 from pacslite.settings.schema import JobSettings
 
 LeaseMoments = Mapping[int, datetime]
@@ -40,7 +41,7 @@ def leases_of_others(connection: Connection, owner: str) -> dict[int, datetime]:
     found = select(job.c.pk, job.c.lease_until).where(
         job.c.state == JobState.LEASED, job.c.lease_owner != owner
     )
-    return dict(connection.execute(found).tuples())
+    return dict(connection.execute(found).tuples().all())
 
 
 def lease(
