@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pacslite.archive import conflicts, deletion, job_keeping
+from pacslite.archive import conflicts, deletion, importing, job_keeping, restoring
 from pacslite.archive.operation import Operation
 from pacslite.model.errors import OperationError
 
@@ -14,8 +14,10 @@ OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
     "conflicts.show": Operation(conflicts.ShowArguments, conflicts.show_conflict, is_reading=True),
     "delete": Operation(deletion.DeleteArguments, deletion.delete),
     "delete.preview": Operation(deletion.TargetArguments, deletion.preview, is_reading=True),
+    "import": Operation(importing.ImportArguments, importing.import_files, is_abandonable=True),
     "jobs.cancel": Operation(job_keeping.JobChoice, job_keeping.cancel),
     "jobs.retry": Operation(job_keeping.JobChoice, job_keeping.retry),
+    "mend": Operation(restoring.MendArguments, restoring.mend, is_abandonable=True),
 }
 
 

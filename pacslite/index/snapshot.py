@@ -13,6 +13,7 @@ from sqlalchemy import URL
 from pacslite.index import sqlite
 from pacslite.model.errors import DataFolderError, OperationError
 
+_FILE_MODE: Final = 0o600
 _STEP_PAGES: Final = 1024
 """Of 4 KiB: a few milliseconds, after each of which the progress is told."""
 
@@ -41,6 +42,7 @@ def take_snapshot(url: URL, target: Path, progress: Callable[[int, int], None]) 
             "so a store copied after the dump holds all that the dump names and was not deleted since"
         )
     source_uri = f"file:{quote(str(sqlite.file_of(url)))}?mode=ro"
+    target.touch(mode=_FILE_MODE, exist_ok=False)
     try:
         with (
             closing(sqlite3.connect(source_uri, uri=True, isolation_level=None)) as source,

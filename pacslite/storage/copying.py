@@ -2,6 +2,9 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import xxhash
@@ -10,6 +13,7 @@ from pacslite.model.errors import CannotUnderstandError
 from pacslite.model.instances import InstanceKey, StoredFile
 from pacslite.storage.part10 import read_part10_head
 
+_FILE_MODE: Final = 0o600
 _BLOCK_BYTES: Final = 1024 * 1024
 _RANGE_BYTES: Final = 1 << 30
 _READ_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,15 +26,40 @@ class DamagedFileError(Exception):
     """A file is not what it was; the text says how."""
 
 
-def open_stored(path: str | os.PathLike[str]) -> int:
-    """Return a reading descriptor of a regular file that is no link.
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Yield a reading descriptor of a file that is no link.
 
     Raises
     ------
     OSError
         It cannot be opened.
     """
-    return os.open(path, _READ_FLAGS)
+    descriptor = os.open(path, _READ_FLAGS)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def new_copy(source: Path, target: Path) -> Iterator[int]:
+    """Copy `source` into the new file `target`, yield its descriptor for a check, then sync it.
+
+    Raises
+    ------
+    OSError
+        A file cannot be read or written.
+    """
+    with opened(source) as source_descriptor:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(target, flags, _FILE_MODE)
+        try:
+            copy_content(source_descriptor, descriptor)
+            yield descriptor
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def copy_content(source: int, target: int) -> None:
