@@ -22,8 +22,13 @@ _LATEST_OF_VERSION: Final = _LATEST.where(
 
 def record(connection: Connection, entry: IndexEntry, instance_pk: int, outcome: Outcome) -> int:
     """Insert the receipt and return its primary key."""
+    return insert_row(connection, _INSERT, receipt_row(entry, instance_pk, outcome))
+
+
+def receipt_row(entry: IndexEntry, instance_pk: int, outcome: Outcome) -> dict[str, object]:
+    """Return the row of a receipt."""
     origin = entry.provenance
-    values = {
+    return {
         "instance_pk": instance_pk,
         "outcome": outcome.value,
         "digest": entry.file.digest,
@@ -40,7 +45,6 @@ def record(connection: Connection, entry: IndexEntry, instance_pk: int, outcome:
         "move_originator_ae_title": clean(origin.move_originator_ae_title)[:16],
         "move_originator_message_id": origin.move_originator_message_id,
     }
-    return insert_row(connection, _INSERT, values)
 
 
 def of_version(connection: Connection, instance_pk: int, digest: str, transfer_syntax_uid: str) -> int:

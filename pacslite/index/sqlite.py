@@ -18,6 +18,18 @@ from pacslite.model.errors import ConfigurationError
 
 DIALECT: Final = "sqlite"
 
+FORMER: Final = "former"
+"""The name of the database that a draft reads from."""
+
+_COPY_SEQUENCES: Final = f"INSERT INTO main.sqlite_sequence SELECT name, seq FROM {FORMER}.sqlite_sequence"  # noqa: S608 - ours
+_DRAFT_PRAGMAS: Final = (
+    "journal_mode=MEMORY",
+    "synchronous=OFF",
+    "foreign_keys=ON",
+    "locking_mode=EXCLUSIVE",
+    "cache_size=-65536",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -98,6 +110,65 @@ def end_cut_off_transaction(url: URL) -> None:
     if Path(f"{path}-journal").exists():
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA schema_version")
+
+
+def draft_engine(url: URL, former: Path | None) -> Engine:
+    """Return an engine of one connection that fills a new database fast, and so that a crash may ruin it.
+
+    Parameters
+    ----------
+    url
+        Of the new database, which nobody else uses.
+    former
+        Another one to read from, as the schema `FORMER`; nobody may change it meanwhile.
+    """
+    path = file_of(url)
+    engine = create_engine(
+        url,
+        creator=lambda: sqlite3.connect(f"file:{quote(str(path))}", uri=True, isolation_level=None),
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+
+    def prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+        for pragma in _DRAFT_PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        if former is not None:
+            uri = f"file:{quote(str(former))}?immutable=1"
+            connection.execute(f"ATTACH DATABASE ? AS {FORMER}", (uri,))
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def fold_in(path: Path) -> bool:
+    """Move the whole write-ahead log of a database into it, so that the log's file goes.
+
+    Returns False when another process's reading stands in the way.
+
+    Raises
+    ------
+    sqlite3.Error
+        The database is damaged.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
+
+
+def complaints(connection: Connection, schema: str = "main") -> list[str]:
+    """Return what SQLite finds wrong with a database; nothing when it is sound."""
+    rows = connection.exec_driver_sql(f"PRAGMA {schema}.integrity_check").scalars().all()
+    return [] if rows == ["ok"] else [str(row) for row in rows]
+
+
+def copy_sequences(connection: Connection) -> None:
+    """Let no number of a row of `FORMER` be given again in tables whose numbers never come back."""
+    connection.exec_driver_sql("DELETE FROM main.sqlite_sequence")
+    connection.exec_driver_sql(_COPY_SEQUENCES)
 
 
 def checkpoint(connection: Connection) -> Checkpoint:
