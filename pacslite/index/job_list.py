@@ -65,9 +65,9 @@ def find_jobs(connection: Connection, wanted: JobFilter, *, after: int = 0, limi
 
 def count_jobs(connection: Connection) -> dict[tuple[str, JobState], int]:
     """Return how many jobs there are of each kind in each state."""
-    found = select(job.c.kind, job.c.state, func.count()).group_by(job.c.kind, job.c.state)
+    found = select(job.c.kind, job.c.state, func.count().label("jobs")).group_by(job.c.kind, job.c.state)
     rows = connection.execute(found.order_by(job.c.kind, job.c.state))
-    return {(kind, JobState(state)): count for kind, state, count in rows.tuples()}
+    return {(row.kind, JobState(row.state)): row.jobs for row in rows}
 
 
 def retry_jobs(transaction: WriteTransaction, numbers: Sequence[int]) -> list[int]:

@@ -41,7 +41,7 @@ def leases_of_others(connection: Connection, owner: str) -> dict[int, datetime]:
     found = select(job.c.pk, job.c.lease_until).where(
         job.c.state == JobState.LEASED, job.c.lease_owner != owner
     )
-    return dict(connection.execute(found).tuples().all())
+    return {row.pk: row.lease_until for row in connection.execute(found)}
 
 
 def lease(
