@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -21,27 +21,7 @@ from pacslite.model.instances import DuplicatePolicy, InstanceKey
 if TYPE_CHECKING:
     from pacslite.archive.archive import Archive
 
-MAX_LISTED: Final = 10_000
-"""How many conflicts are listed at once."""
-
 log = structlog.get_logger(__name__)
-
-
-class ListArguments(Arguments):
-    """Which conflicts are wanted: all that meet every condition; `after`: behind this number."""
-
-    study: str | None = None
-    series: str | None = None
-    instance: str | None = None
-    role: Literal["newcomer", "replaced"] | None = None
-    after: int = 0
-
-
-class ShowArguments(Arguments):
-    """Which conflict is wanted, and whether with values, which are patient data."""
-
-    number: int
-    values: bool = False
 
 
 class ConflictArguments(Arguments):
@@ -50,44 +30,32 @@ class ConflictArguments(Arguments):
     number: int
 
 
-def list_conflicts(archive: "Archive", arguments: ListArguments, _: Progress) -> dict[str, Any]:
-    """List conflicts, oldest first.
-
-    Returns
-    -------
-    dict
-        `conflicts`, and `is_complete`: false when more lie behind the last one.
-    """
-    wanted = ConflictFilter(arguments.study, arguments.series, arguments.instance, arguments.role)
-    find = partial(find_conflicts, wanted=wanted, after=arguments.after, limit=MAX_LISTED + 1)
-    found = archive.reader.read(find)
-    return {
-        "conflicts": [_told(each) for each in found[:MAX_LISTED]],
-        "is_complete": len(found) <= MAX_LISTED,
-    }
+def list_conflicts(archive: "Archive", wanted: ConflictFilter, *, limit: int) -> list[dict[str, Any]]:
+    """Return the first conflicts that meet all conditions, oldest first."""
+    return [_told(each) for each in archive.reader.read(partial(find_conflicts, wanted=wanted, limit=limit))]
 
 
-def show_conflict(archive: "Archive", arguments: ShowArguments, _: Progress) -> dict[str, Any]:
+def show_conflict(archive: "Archive", number: int, *, with_values: bool) -> dict[str, Any]:
     """Tell everything about a conflict; both files are read.
 
     Returns
     -------
     dict
-        As in the list, and for each version `is_whole`; `differing`: name, and with `values` what each
-        version has there, null where it has nothing.
+        As in the list, and for each version `is_whole`; `differing`: name, and `with_values`, which are
+        patient data, what each version has there, null where it has nothing.
 
     Raises
     ------
     NotFoundError
         There is no such conflict.
     """
-    found = archive.reader.read(partial(find_conflict, pk=arguments.number))
+    found = archive.reader.read(partial(find_conflict, pk=number))
     told = _told(found)
     for name, version in (("current", found.current), ("aside", found.aside)):
         told[name]["is_whole"] = is_whole(archive.store, version.file)
     names = _differing(archive, found)
     differing: list[dict[str, str | None]] = [{"name": name} for name in names]
-    if arguments.values:
+    if with_values:
         current, aside = (_values(archive, each, names) for each in (found.current, found.aside))
         differing = [{"name": name, "current": current.get(name), "aside": aside.get(name)} for name in names]
     told["differing"] = differing

@@ -1,7 +1,6 @@
 """Deleting studies, series and instances: files for good, metadata only on demand."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -10,7 +9,7 @@ import structlog
 from pacslite.archive.operation import Arguments, Progress
 from pacslite.archive.removal import remove_now
 from pacslite.index import deletion
-from pacslite.index.deletion import Taken, Target
+from pacslite.index.deletion import Extent, Taken, Target
 from pacslite.index.transaction import WriteTransaction
 from pacslite.model.attributes import Level
 from pacslite.model.errors import NotFoundError
@@ -26,41 +25,27 @@ LEVELS: Final = {"study": Level.STUDY, "series": Level.SERIES, "instance": Level
 log = structlog.get_logger(__name__)
 
 
-class TargetArguments(Arguments):
-    """What is meant: a level and a UID."""
+class DeleteArguments(Arguments):
+    """What is to be deleted, and whether its metadata are to be forgotten too."""
 
     level: Literal["study", "series", "instance"]
     uid: str
-
-    @property
-    def target(self) -> Target:
-        """As the index has it."""
-        return Target(LEVELS[self.level], self.uid)
-
-
-class DeleteArguments(TargetArguments):
-    """What is to be deleted, and whether its metadata are to be forgotten too."""
-
     forget: bool = False
 
 
-def preview(archive: "Archive", arguments: TargetArguments, _: Progress) -> dict[str, Any]:
-    """Tell how much a deletion would take.
-
-    Returns
-    -------
-    dict
-        `instances`, of which `unavailable` (deleted before), `conflicts` and `file_bytes`.
+def extent_of(archive: "Archive", level: str, uid: str) -> Extent:
+    """Return how much the deletion of a study, series or instance would take.
 
     Raises
     ------
     NotFoundError
         There is nothing of this UID.
     """
-    extent = archive.reader.read(partial(deletion.extent_of, target=arguments.target))
+    target = Target(LEVELS[level], uid)
+    extent = archive.reader.read(partial(deletion.extent_of, target=target))
     if not extent.instances and not extent.conflicts:
-        raise NotFoundError(f"there is no {arguments.level} {arguments.uid}")
-    return asdict(extent)
+        raise NotFoundError(f"there is no {level} {uid}")
+    return extent
 
 
 def delete(archive: "Archive", arguments: DeleteArguments, progress: Progress) -> dict[str, Any]:
@@ -82,7 +67,7 @@ def delete(archive: "Archive", arguments: DeleteArguments, progress: Progress) -
     OperationStoppedError
         As `progress`; what was done until then stays done.
     """
-    preview(archive, arguments, progress)
+    extent_of(archive, arguments.level, arguments.uid)
     deleting = _Deletion(archive, arguments, progress)
     try:
         deleting.run()
@@ -96,7 +81,7 @@ class _Deletion:
 
     def __init__(self, archive: "Archive", arguments: DeleteArguments, progress: Progress) -> None:
         self._archive = archive
-        self._target = arguments.target
+        self._target = Target(LEVELS[arguments.level], arguments.uid)
         self._is_forgetting = arguments.forget
         self._progress = progress
         self._study_pks: frozenset[int] = frozenset()

@@ -10,10 +10,7 @@ from pacslite.model.errors import OperationError
 OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
     "conflicts.accept": Operation(conflicts.ConflictArguments, conflicts.accept_conflict),
     "conflicts.discard": Operation(conflicts.ConflictArguments, conflicts.discard_conflict),
-    "conflicts.list": Operation(conflicts.ListArguments, conflicts.list_conflicts, is_reading=True),
-    "conflicts.show": Operation(conflicts.ShowArguments, conflicts.show_conflict, is_reading=True),
     "delete": Operation(deletion.DeleteArguments, deletion.delete),
-    "delete.preview": Operation(deletion.TargetArguments, deletion.preview, is_reading=True),
     "import": Operation(importing.ImportArguments, importing.import_files, is_abandonable=True),
     "jobs.cancel": Operation(job_keeping.JobChoice, job_keeping.cancel),
     "jobs.retry": Operation(job_keeping.JobChoice, job_keeping.retry),

@@ -145,11 +145,9 @@ class Conflict:
     differing_keywords: tuple[str, ...]
 
 
-def find_conflicts(
-    connection: Connection, wanted: ConflictFilter, *, after: int, limit: int
-) -> list[Conflict]:
-    """Return the first conflicts behind the number `after`, oldest first."""
-    found = _FIND_ASIDES.where(conflict.c.pk > after, *wanted.conditions).limit(limit)
+def find_conflicts(connection: Connection, wanted: ConflictFilter, *, limit: int) -> list[Conflict]:
+    """Return the first conflicts that meet all conditions, oldest first."""
+    found = _FIND_ASIDES.where(*wanted.conditions).limit(limit)
     return [_conflict(connection, row) for row in connection.execute(found).all()]
 
 
