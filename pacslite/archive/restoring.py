@@ -75,7 +75,9 @@ def check_restorable(folder: Path, settings: Settings) -> None:
         raise DataFolderError(f"{data_folder} is not empty; to mend the files in it, use --only-damaged")
 
 
-def restore(folder: Path, settings: Settings, archive: ArchiveSettings, progress: Progress) -> dict[str, Any]:
+def restore_archive(
+    folder: Path, settings: Settings, archive: ArchiveSettings, progress: Progress
+) -> dict[str, Any]:
     """Make an archive anew from its backup; the caller holds the lock of the data folder.
 
     The index comes last: a node refuses what a restore that was cut off has left.
