@@ -127,4 +127,4 @@ def places(connection: Connection, paths: Sequence[str]) -> dict[str, Place]:
 
 def deleted(connection: Connection, sop_instance_uids: Sequence[str]) -> dict[str, datetime]:
     """Return which of the instances were deleted, and when the deleted version had been received."""
-    return dict(connection.execute(_FIND_DELETED, {"uids": sop_instance_uids}).tuples())
+    return dict(connection.execute(_FIND_DELETED, {"uids": sop_instance_uids}).tuples().all())
