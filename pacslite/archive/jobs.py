@@ -97,7 +97,8 @@ class JobRunner:
         self._executor = ThreadPoolExecutor(self._settings.worker_count, thread_name_prefix="pacslite-job")
 
         def jobs_committed() -> None:
-            loop.call_soon_threadsafe(wake.set)
+            with contextlib.suppress(RuntimeError):  # a loop that ended without `stop` has no more use for it
+                loop.call_soon_threadsafe(wake.set)
 
         self._archive.writer.call_when_jobs_are_committed(jobs_committed)
         self._dispatching = loop.create_task(self._dispatch())

@@ -68,6 +68,8 @@ def _send(connection: socket.socket, line: bytes) -> None:
 
 def _read(lines: BinaryIO, progress: Progress) -> Any:
     for line in lines:
+        if not line.endswith(b"\n"):
+            break
         message = json.loads(line)
         if "result" in message:
             return message["result"]

@@ -38,10 +38,7 @@ def test_leases_that_ended_are_forgotten() -> None:
 
 
 def test_only_a_step_back_is_noticed_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    offset = 5000.0
-    monkeypatch.setattr(lease_watch, "_offset", lambda: offset)
+    offsets = iter((5000.0, 5000.0, 4999.9, 8600.0, 5000.0, 5000.0))
+    monkeypatch.setattr(lease_watch, "_offset", lambda: next(offsets))
     watch = ClockWatch()
-    seen = []
-    for offset in (5000.0, 4999.9, 8600.0, 5000.0, 5000.0):  # noqa: B007 - read by the watch
-        seen.append(watch.was_set_back())
-    assert seen == [False, False, False, True, False]
+    assert [watch.was_set_back() for _ in range(5)] == [False, False, False, True, False]
