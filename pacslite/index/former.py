@@ -127,4 +127,5 @@ def places(connection: Connection, paths: Sequence[str]) -> dict[str, Place]:
 
 def deleted(connection: Connection, sop_instance_uids: Sequence[str]) -> dict[str, datetime]:
     """Return which of the instances were deleted, and when the deleted version had been received."""
-    return dict(connection.execute(_FIND_DELETED, {"uids": sop_instance_uids}).tuples().all())
+    rows = connection.execute(_FIND_DELETED, {"uids": sop_instance_uids})
+    return {row.sop_instance_uid: row.received_at for row in rows}
