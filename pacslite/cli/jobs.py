@@ -6,9 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from pacslite.cli.keeping import ArchiveOption, carry_out, chosen_archive, reading
 from pacslite.cli.options import ConfigOption, DataOption, JsonOption, quiet_settings_from
@@ -145,21 +142,17 @@ def _choice(numbers: list[int] | None, kind: str | None, state: JobState | None)
 
 
 def _print_list(counts: list[dict[str, Any]], jobs: "list[JobRecord]") -> None:
-    console = Console(highlight=False, soft_wrap=True)
     if not counts:
-        console.print("no jobs")
+        typer.echo("no jobs")
         return
     for count in counts:
-        console.print(f"{count['jobs']:>8} {count['state']:<9} {count['kind']}", markup=False)
-    table = Table(box=None, pad_edge=False)
-    for column in ("number", "kind", "state", "attempts", "not before", "last error"):
-        table.add_column(column, justify="right" if column in ("number", "attempts") else "left")
+        typer.echo(f"{count['jobs']:>8}  {count['state']:<9}  {count['kind']}")
+    width = max(len(job.kind) for job in jobs) if jobs else 0
+    typer.echo(f"\n{'number':>8}  {'kind':<{width}}  state      attempts  due (UTC)            last error")
     for job in jobs:
-        due = job.not_before.isoformat(sep=" ", timespec="seconds")
-        cells = (str(job.pk), job.kind, job.state.value, str(job.attempts), due, _or_dash(job.last_error))
-        table.add_row(*(escape(cell) for cell in cells))
-    console.print()
-    console.print(table)
+        due = f"{job.not_before:%Y-%m-%d %H:%M:%S}"
+        start = f"{job.pk:>8}  {job.kind:<{width}}  {job.state:<9}  {job.attempts:>8}  {due}"
+        typer.echo(f"{start}  {_or_dash(job.last_error)}")
 
 
 def _print_changed(result: dict[str, Any], outcome: str, *, as_json: bool) -> None:
@@ -172,4 +165,6 @@ def _print_changed(result: dict[str, Any], outcome: str, *, as_json: bool) -> No
 
 
 def _or_dash(value: object) -> str:
-    return "-" if value is None else str(value)
+    """Return `value` without what steers a terminal: an error may repeat words of a peer."""
+    text = "-" if value is None else str(value)
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)
