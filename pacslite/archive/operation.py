@@ -19,7 +19,7 @@ class Progress(Protocol):
     has gone and the operation `is_abandonable`. What was done until then stays done.
     """
 
-    def __call__(self, done: int, total: int | None, what: str) -> None:
+    def __call__(self, done: int, total: int | None, what: str, /) -> None:
         """Tell that `done` of `total` (None: not known) are done, and what they are, such as "files"."""
 
 

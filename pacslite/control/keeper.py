@@ -6,16 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
+import structlog
+
 from pacslite.archive.archive import Archive
 from pacslite.archive.handlers import handlers_of
 from pacslite.archive.jobs import do_due_jobs
 from pacslite.archive.operation import Progress, ignore_progress
 from pacslite.archive.operations import operation_of
 from pacslite.control.client import NodeClient
-from pacslite.model.errors import ConfigurationError, DataFolderError
+from pacslite.model.errors import ConfigurationError, DataFolderError, OutOfResourcesError
 from pacslite.settings.schema import Settings
 from pacslite.storage.filesystem import check_filesystem
 from pacslite.storage.lock import DataFolderLock
+
+log = structlog.get_logger(__name__)
 
 
 class Keeper(Protocol):
@@ -85,8 +89,11 @@ class _LoneKeeper:
     def _do_due_jobs(self, archive: Archive) -> None:
         """Do at once what an operation promised, in place of the node, as far as it needs no network."""
         due = do_due_jobs(archive, handlers_of(archive), self._settings.jobs)
-        with ThreadPoolExecutor(1, thread_name_prefix="pacslite-jobs") as executor:
-            executor.submit(asyncio.run, due).result()  # a thread of its own: the caller may have a loop
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="pacslite-jobs") as executor:
+                executor.submit(asyncio.run, due).result()  # a thread of its own: the caller may have a loop
+        except OutOfResourcesError as error:  # they wait; what was asked for has its own end
+            log.warning("jobs.left", archive=archive.name, why=str(error))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from pacslite.model.errors import (
 )
 
 SOCKET_NAME: Final = "control.sock"
-MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 """A request may name every file of an import."""
 
 _KINDS: Final[Mapping[str, type[PacsliteError]]] = {

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -73,11 +73,10 @@ class ControlServer:
         self._is_stopping = True
         for conversation in self._conversations.values():
             conversation.stop()
-        await self.drain()
         if self._server is not None:
-            await asyncio.to_thread(socket_path(self._data_folder).unlink, missing_ok=True)
             self._server.close()
-            await self._server.wait_closed()
+            await asyncio.to_thread(socket_path(self._data_folder).unlink, missing_ok=True)
+        await self.drain()
         self._executor.shutdown()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,7 +117,7 @@ class ControlServer:
             return await work
 
     @contextlib.asynccontextmanager
-    async def _turn(self, archive_name: str, conversation: Conversation) -> Any:
+    async def _turn(self, archive_name: str, conversation: Conversation) -> AsyncIterator[None]:
         """Wait until no other operation changes the archive, or nobody waits for this one any longer."""
         turn = self._turns[archive_name]
         if turn.locked():

@@ -20,6 +20,7 @@ from pacslite.archive import operations
 from pacslite.archive.archive import Archive
 from pacslite.archive.operation import Arguments, Operation, Progress
 from pacslite.control import conversation, server
+from pacslite.control import keeper as keeper_module
 from pacslite.control.addresses import connect
 from pacslite.control.client import NodeClient
 from pacslite.control.keeper import open_keeper
@@ -31,6 +32,7 @@ from pacslite.model.errors import (
     NotFoundError,
     OperationError,
     OperationStoppedError,
+    OutOfResourcesError,
     PacsliteError,
 )
 from pacslite.settings.schema import ArchiveSettings, AssociationSettings
@@ -184,6 +186,18 @@ def test_a_keeper_alone_does_what_it_promised(tmp_path: Path) -> None:
             lambda transaction: enqueue(transaction, "remove-files", {"paths": ["node1/x.dcm"]})
         ).result()
     assert not doomed.exists()
+
+
+def test_jobs_that_cannot_be_done_now_do_not_spoil_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise OutOfResourcesError("The index cannot be written")
+
+    monkeypatch.setattr(keeper_module, "do_due_jobs", refuse)
+    with capture_logs() as events, open_keeper(node_settings(tmp_path)) as keeper:
+        assert keeper.call("echo", {"text": "a"})["text"] == "a"
+    assert "jobs.left" in [event["event"] for event in events]
 
 
 def test_a_folder_held_by_who_takes_no_commands_is_named_with_its_owner(tmp_path: Path) -> None:
