@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 from sqlalchemy import make_url
-from support.archives import do_import, filled, named_contents, started_archive, viewed
+from support.care import do_import, filled, named_contents, started_archive, viewed
 from support.nodes import node_settings, running_node
 
 from pacslite.archive import backup, restoring, saving
 from pacslite.archive.archive import archive_folder
-from pacslite.archive.backup import BackupChoices, back_up
+from pacslite.archive.backup import back_up
 from pacslite.archive.operation import ignore_progress
 from pacslite.archive.restoring import MendArguments, check_restorable, mend, restore_archive
+from pacslite.archive.saving import BackupChoices
 from pacslite.index import snapshot
 from pacslite.model.errors import DataFolderError, OperationError, OperationStoppedError
 from pacslite.settings.schema import ArchiveSettings, Settings
@@ -507,7 +508,7 @@ def test_postgresql_is_told_how(tmp_path: Path) -> None:
 
 def test_several_threads_save(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: set[str] = set()
-    real = saving.new_copy
+    real = copying.new_copy
 
     def new_copy(*arguments: Any) -> Any:
         names.add(threading.current_thread().name)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from support.archives import filled, viewed
+from support.care import filled, viewed
 
 from pacslite.archive.exporting import ExportTree, export
 from pacslite.archive.naming import DEFAULT_TEMPLATE, MAX_NAME_BYTES, Namer, safe_name
@@ -13,7 +13,6 @@ from pacslite.archive.operation import ignore_progress
 from pacslite.index.selection import parse_selection
 from pacslite.model.errors import OperationError
 from pacslite.settings.schema import Settings
-from pacslite.storage import copying
 from pacslite.testing import make_study, write_instance
 
 STUDY = "1.2.826.0.1.3680043.8.498.9"
@@ -268,7 +267,7 @@ def test_a_full_disk_ends_the_export(
     def refuse(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(copying.os, "copy_file_range", refuse)
+    monkeypatch.setattr(os, "copy_file_range", refuse)
     with pytest.raises(OperationError, match="No space left"):
         run(settings, tmp_path / "out")
     assert files(tmp_path / "out") == []

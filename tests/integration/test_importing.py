@@ -7,13 +7,14 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import MediaStorageDirectoryStorage
 from structlog.testing import capture_logs
-from support.archives import do_import, filled, started_archive
+from support.care import do_import, filled, started_archive
 from support.nodes import STORAGE, node_settings
 from support.real_files import readable_files
 
 from pacslite.archive import importing
 from pacslite.archive.archive import Archive
 from pacslite.archive.importing import ImportArguments
+from pacslite.media import files
 from pacslite.model.errors import OperationStoppedError
 from pacslite.model.instances import DuplicatePolicy
 from pacslite.settings.schema import ArchiveSettings
@@ -195,7 +196,7 @@ def test_a_fault_of_ours_costs_one_file(
 ) -> None:
     write_instance(tmp_path / "source" / "1")
     write_instance(tmp_path / "source" / "2")
-    real = importing.recognise
+    real = files.recognise
 
     def recognise(path: Path, head: Any) -> Any:
         if path.name == "1":
@@ -213,7 +214,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_instance(tmp_path / "1")
-    real = importing.read_head
+    real = files.read_head
 
     def read_head(descriptor: int) -> Any:
         head = real(descriptor)
@@ -279,5 +280,5 @@ def test_nothing_is_left_over(tmp_path: Path) -> None:
     for number in range(30):
         write_instance(tmp_path / "source" / str(number), seed=number // 2)
     settings = filled(tmp_path / "data", tmp_path / "source")
-    files = [path for path in settings.data_folder.rglob("*.dcm") if path.is_file()]
-    assert len(files) == 15
+    stored = [path for path in settings.data_folder.rglob("*.dcm") if path.is_file()]
+    assert len(stored) == 15
