@@ -40,6 +40,7 @@ def kept(data_folder: Path) -> dict[str, set[str]]:
 @pytest.mark.timeout(180)
 def test_what_was_acknowledged_before_a_backup_is_in_it_byte_for_byte(tmp_path: Path) -> None:
     ledger = Ledger()
+    promised: dict[str, set[str]] = {}
     with NodeProcess(tmp_path / "data", settings={"storage.segment_files": 32}) as node:
         with sending(node.address, ledger, SEED, largest_bytes=LARGEST_BYTES) as sender:
             sender.wait_for_an_answer()
