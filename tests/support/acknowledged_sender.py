@@ -65,9 +65,9 @@ class Ledger:
         return sum(len(digests) for digests in self.acknowledged.values())
 
 
-def make_instance(rng: random.Random, uid: str, size_bytes: int) -> Instance:
-    """Return a CT instance of random pixels in one of a few studies."""
-    study = rng.randrange(5)
+def make_instance(rng: random.Random, uid: str, size_bytes: int, *, study: int | None = None) -> Instance:
+    """Return a CT instance of random pixels, in one of a few studies if none is given."""
+    study = rng.randrange(5) if study is None else study
     series = f"{study}.{rng.randrange(3)}"
     elements = [
         _short(0x0008, 0x0016, b"UI", pdus.padded(pdus.CT_IMAGE_STORAGE)),
