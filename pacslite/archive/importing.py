@@ -50,6 +50,7 @@ MAX_FULL: Final = 3 * FILES_IN_FLIGHT
 FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
 
+_COUNTED_AT_A_TIME: Final = 1000
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe would wait for its writer
 _UNREMARKABLE: Final = frozenset({Outcome.STORED.value, Outcome.IDENTICAL.value})
 
@@ -125,7 +126,7 @@ class _Import:
 
     async def run(self) -> dict[str, Any]:
         """Import everything and return what became of it."""
-        self._total = sum(1 for _ in find_files(self._paths))
+        self._total = self._count()
         files = find_files(self._paths)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(min(FILES_IN_FLIGHT, self._total)):
@@ -141,6 +142,13 @@ class _Import:
             - len(self._told),
             "stopped": self._why_ended,
         }
+
+    def _count(self) -> int:
+        number = 0
+        for number, _ in enumerate(find_files(self._paths), start=1):
+            if number % _COUNTED_AT_A_TIME == 0:
+                self._progress(number, None, "files found")
+        return number
 
     async def _work(self, files: Iterator[FoundFile]) -> None:
         for file in files:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, bindparam, exists, func, select
+from sqlalchemy import Connection, Integer, Row, Select, Table, bindparam, exists, func, select
 
 from pacslite.index.reader import IndexReader
 from pacslite.index.tables import conflict, instance, store
@@ -29,7 +29,11 @@ class NamedFile:
 def _page(table: Table) -> Select[Any]:
     columns = [*(table.c[name] for name in _FILE), instance.c.sop_instance_uid]
     found = select(*columns) if table is instance else select(*columns).join_from(table, instance)
-    return found.where(table.c.path > bindparam("after")).order_by(table.c.path).limit(PAGE_ROWS)
+    return (
+        found.where(table.c.path > bindparam("after"))
+        .order_by(table.c.path)
+        .limit(bindparam("rows", type_=Integer))
+    )
 
 
 _PAGES: Final = (_page(instance), _page(conflict))
@@ -71,7 +75,7 @@ def identities(reader: IndexReader) -> dict[str, str]:
 
 def _reading_page(after: str) -> Callable[[Connection], list[NamedFile]]:
     def read(connection: Connection) -> list[NamedFile]:
-        pages = [connection.execute(page, {"after": after}).all() for page in _PAGES]
+        pages = [connection.execute(page, {"after": after, "rows": PAGE_ROWS}).all() for page in _PAGES]
         rows = merge(*pages, key=lambda row: row.path)
         return [_named(row) for row, _ in zip(rows, range(PAGE_ROWS), strict=False)]
 

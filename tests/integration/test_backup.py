@@ -18,6 +18,7 @@ from pacslite.archive.backup import back_up
 from pacslite.archive.operation import ignore_progress
 from pacslite.archive.restoring import MendArguments, check_restorable, mend, restore_archive
 from pacslite.archive.saving import BackupChoices
+from pacslite.index import files as index_files
 from pacslite.index import snapshot
 from pacslite.model.errors import DataFolderError, OperationError, OperationStoppedError
 from pacslite.settings.schema import ArchiveSettings, Settings
@@ -90,6 +91,16 @@ def test_a_backup_is_restored_elsewhere_with_the_same_answers(settings: Settings
         assert len(running.stored_paths()) == 41
     shutil.rmtree(tmp_path / "backup")
     assert len(named_contents(restored)) == 41
+
+
+def test_files_are_listed_page_by_page(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_files, "PAGE_ROWS", 7)
+    with viewed(settings) as view:
+        listed = [named.file.path for named in index_files.named_files(view.reader)]
+        assert listed == sorted(view.reader.named_paths(""))
+    assert save(settings, tmp_path / "backup")["files"] == 41
 
 
 def test_a_second_backup_copies_what_is_new_only(settings: Settings, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import errno
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from support.care import filled, viewed
 from pacslite.archive.exporting import ExportTree, export
 from pacslite.archive.naming import DEFAULT_TEMPLATE, MAX_NAME_BYTES, Namer, safe_name
 from pacslite.archive.operation import ignore_progress
+from pacslite.index import selection
 from pacslite.index.selection import parse_selection
 from pacslite.model.errors import OperationError
 from pacslite.settings.schema import Settings
@@ -181,6 +184,20 @@ def test_no_name_is_given_twice_whatever_the_template(settings: Settings, tmp_pa
     result = run(settings, tmp_path / "out", template="all")
     assert result["exported"] == 12
     assert files(tmp_path / "out") == sorted(["all.dcm", *(f"all ({n}).dcm" for n in range(2, 13))])
+
+
+def test_many_are_read_page_by_page_and_what_is_deleted_meanwhile_is_left_out(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "_PAGE_ROWS", 5)
+    assert run(settings, tmp_path / "out")["exported"] == 12
+    with viewed(settings) as view:
+        count, instances = selection.select_instances(view.reader, {})
+        assert count == 12
+        first = next(instances)
+        with closing(sqlite3.connect(str(view.url.database))) as index, index:
+            index.execute("UPDATE instance SET path = NULL WHERE path <> ?", (first.named.file.path,))
+        assert len(list(instances)) == 4
 
 
 def test_what_is_there_stays_unless_it_may_be_replaced(settings: Settings, tmp_path: Path) -> None:

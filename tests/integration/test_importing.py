@@ -191,6 +191,17 @@ def test_progress_ends_with_all_and_may_stop_it(archive: Archive, tmp_path: Path
     assert result["counts"] == {"stored": 80 - kept, "identical": kept}
 
 
+def test_counting_tells_its_progress_too(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "_COUNTED_AT_A_TIME", 2)
+    for number in range(5):
+        write_instance(tmp_path / "source" / str(number), seed=number, side=8)
+    told: list[tuple[int, int | None, str]] = []
+    do_import(archive, tmp_path / "source", progress=lambda *step: told.append(step))
+    assert told[:3] == [(2, None, "files found"), (4, None, "files found"), (1, 5, "files")]
+
+
 def test_a_fault_of_ours_costs_one_file(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
