@@ -5,11 +5,9 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
-from rich.table import Table
 
+from pacslite.cli.columns import columns
 from pacslite.cli.keeping import ArchiveOption, carry_out, chosen_archive, tell
 from pacslite.cli.options import ConfigOption, DataOption, JsonOption, quiet_settings_from
 from pacslite.cli.text import printable
@@ -168,11 +166,9 @@ def discard(
 
 
 def _print_list(found: list[dict[str, Any]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("number", "role", "put aside", "from", "SOP Instance UID", "differs in"):
-        table.add_column(column, justify="right" if column == "number" else "left", no_wrap=True)
-    for each in found:
-        cells = (
+    rows = [("number", "role", "put aside", "from", "SOP Instance UID", "differs in")]
+    rows += [
+        (
             str(each["number"]),
             each["role"],
             each["recorded_at"][:19].replace("T", " "),
@@ -180,22 +176,20 @@ def _print_list(found: list[dict[str, Any]]) -> None:
             each["sop_instance_uid"],
             ", ".join(each["differing_keywords"]) or "what the index does not keep",
         )
-        table.add_row(*(escape(printable(cell)) for cell in cells))
-    Console(highlight=False, soft_wrap=True).print(table)
+        for each in found
+    ]
+    for line in columns(rows, right={0}):
+        typer.echo(line)
 
 
 def _print_versions(found: dict[str, Any]) -> None:
     typer.echo(f"conflict {found['number']}: {found['role']}, put aside {found['recorded_at']}")
     typer.echo(f"SOP Instance UID {found['sop_instance_uid']}\n")
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "the archive's", "kept aside"):
-        table.add_column(column, no_wrap=True)
-    versions = [_flat(found[name]) for name in ("current", "aside")]
-    for title, key in _LINES:
-        cells = [version[key] for version in versions]
-        if any(cells):
-            table.add_row(title, *(escape(printable(cell)) for cell in cells))
-    Console(highlight=False, soft_wrap=True).print(table)
+    current, aside = (_flat(found[name]) for name in ("current", "aside"))
+    rows = [("", "the archive's", "kept aside")]
+    rows += [(title, current[key], aside[key]) for title, key in _LINES if current[key] or aside[key]]
+    for line in columns(rows):
+        typer.echo(line)
 
 
 def _flat(version: dict[str, Any]) -> dict[str, str]:

@@ -63,7 +63,7 @@ def delete(
     else:
         _print(result)
     if result["files_left"]:
-        tell(f"{result['files_left']} files could not be removed yet; the node will try again")
+        tell(f"{_count(result['files_left'], 'file')} could not be removed yet; the node will try again")
 
 
 def _in_words(extent: "Extent") -> str:
