@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.command_line import run
 from support.index import Index
-from support.jobs import change, promise, wait_until
+from support.jobs import change, jobs_of, promise, wait_until
 
 from pacslite.cli import keeping
 from pacslite.cli.keeping import progress_shown
@@ -99,9 +99,12 @@ def test_retry_with_a_node_lets_it_do_it(pacs: RunningNode) -> None:
     index.close()
     result = run("jobs", "retry", "--state", "dead", "--json", "--data", pacs.data_folder)
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == {"changed": [dead], "unchanged": []}
+    told = json.dumps({"changed": [dead], "unchanged": []})
+    assert told in result.stdout.splitlines()  # beside the node's log
     assert "through node process" in result.stderr
-    wait_until(lambda: not listed(pacs.data_folder))
+    index = index_of(pacs.data_folder)
+    wait_until(lambda: not jobs_of(index))
+    index.close()
 
 
 def test_cancel_and_cancel_again(folder: Path) -> None:
