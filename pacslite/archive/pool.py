@@ -1,7 +1,7 @@
 """Work on many files in a few threads, in order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -11,7 +11,9 @@ R = TypeVar("R")
 _WAITING_PER_THREAD: Final = 8
 
 
-def in_order(function: Callable[[A], R], items: Iterable[A], *, threads: int) -> Iterator[tuple[A, R]]:
+def in_order(
+    function: Callable[[A], R], items: Iterable[A], *, threads: int
+) -> Generator[tuple[A, R], None, None]:
     """Yield each item with what `function` returns of it, in order; a few items ahead are worked on.
 
     What `function` raises is raised here, and ends the work.

@@ -177,6 +177,17 @@ def test_where_links_cannot_be_made_files_are_copied(
     assert save(settings, tmp_path / "backup", BackupChoices(links=True))["copied"] == 41
 
 
+def test_a_link_that_fails_otherwise_ends_the_backup(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(OperationError, match="quota"):
+        save(settings, tmp_path / "backup", BackupChoices(links=True))
+
+
 def test_without_help_of_the_kernel_files_are_copied_all_the_same(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -510,6 +521,23 @@ def test_a_damaged_index_is_not_saved(settings: Settings, tmp_path: Path) -> Non
         database.write_bytes(data)
         with pytest.raises(DataFolderError, match="index"):
             back_up(view, tmp_path / "backup", PLAIN, ignore_progress)
+
+
+def test_a_file_that_is_no_index_is_not_saved(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database" * 1000)
+    url = make_url(f"sqlite:///{tmp_path}/text")
+    with pytest.raises(DataFolderError, match="cannot be copied"):
+        snapshot.take_snapshot(url, tmp_path / "copy", lambda *_: None)
+
+
+def test_an_index_that_fails_while_it_is_read_is_told(settings: Settings) -> None:
+    with pytest.raises(DataFolderError, match="the index of archive main"), viewed(settings) as view:
+        view.reader.read(lambda connection: connection.exec_driver_sql("SELECT * FROM nothing"))
+
+
+def test_there_must_be_a_backup_to_mend_from(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match="holds no backup"):
+        do_mend(settings, tmp_path / "none")
 
 
 def test_postgresql_is_told_how(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from support.command_line import run
 from support.nodes import running_node
 
+from pacslite.archive import importing
 from pacslite.testing import RunningNode, write_instance
 
 
@@ -50,6 +52,14 @@ def test_failures_end_with_code_1(tmp_path: Path) -> None:
     result = run("import", tmp_path / "empty", "--data", tmp_path / "data")
     assert result.exit_code == 1
     assert "nothing to import" in result.stdout
+
+
+def test_failures_beyond_a_number_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "MAX_TOLD", 1)
+    for number in range(3):
+        (tmp_path / str(number)).write_text("no instance")
+    result = run("import", *(tmp_path / str(number) for number in range(3)), "--data", tmp_path / "data")
+    assert "and 2 more\n" in result.stdout
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
