@@ -137,6 +137,8 @@ class Archive:
     def stop(self) -> None:
         """Finish what is under way and close store and index."""
         self.store.stop()
+        counts = {outcome.value.replace("-", "_"): count for outcome, count in self.ingest.outcomes.items()}
+        log.info("archive.closed", archive=self.name, **counts)
         self._close_index()
 
     def receive(

@@ -26,9 +26,11 @@ def remove_durably(paths: Iterable[Path]) -> int:
             path.unlink()
             count += 1
     for segment in sorted(segments):
-        with contextlib.suppress(FileNotFoundError):  # another removal was faster
+        try:
             sync_folder(segment)
             _remove_if_empty(segment)
+        except FileNotFoundError:  # another removal was faster, but may not have come to its sync
+            sync_folder(segment.parent)
     return count
 
 

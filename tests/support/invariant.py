@@ -19,6 +19,7 @@ _NAMED = """
     SELECT instance.sop_instance_uid, named.path, named.file_bytes, named.data_set_offset
     FROM (
         SELECT pk AS instance_pk, path, file_bytes, data_set_offset FROM instance
+        WHERE path IS NOT NULL
         UNION ALL SELECT instance_pk, path, file_bytes, data_set_offset FROM conflict
     ) AS named JOIN instance ON instance.pk = named.instance_pk
 """
