@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from pacslite.index import removals
 from pacslite.index.jobs import Job
@@ -38,7 +39,7 @@ def remove_now(archive: "Archive", removal: Removal | None) -> int:
     try:
         _remove(archive, removal.paths)
         archive.writer.submit(partial(removals.settle, removal=removal)).result()
-    except (OSError, DataFolderError, OutOfResourcesError) as error:
+    except (OSError, DBAPIError, DataFolderError, OutOfResourcesError) as error:
         log.warning("files.not_removed", files=len(removal.paths), why=type(error).__name__)
         return len(removal.paths)
     return 0
