@@ -18,7 +18,7 @@ from pacslite.archive.receipt import Flow, Intake, Receipt
 from pacslite.archive.recovery import RecoveryReport, recover
 from pacslite.archive.scan import ScanLimits
 from pacslite.index import migrate
-from pacslite.index.engine import open_reader_engine, open_writer_engine
+from pacslite.index.engine import make_durable, open_reader_engine, open_writer_engine
 from pacslite.index.reader import IndexReader
 from pacslite.index.removals import doomed_paths
 from pacslite.index.writer import IndexWriter
@@ -99,6 +99,7 @@ class Archive:
         """
         try:
             make_folder(self._folder)
+            make_durable(self._index_url)
         except OSError as error:
             raise DataFolderError(f"{self._folder}: {error.strerror}") from error
         self._open_index()
@@ -138,7 +139,8 @@ class Archive:
         """Finish what is under way and close store and index."""
         self.store.stop()
         counts = {outcome.value.replace("-", "_"): count for outcome, count in self.ingest.outcomes.items()}
-        log.info("archive.closed", archive=self.name, **counts)
+        if counts:
+            log.info("archive.closed", archive=self.name, **counts)
         self._close_index()
 
     def receive(
