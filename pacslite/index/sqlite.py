@@ -4,8 +4,9 @@ Writing connections sync the log at every commit (`synchronous=FULL`) and never 
 index writer does so between its transactions.
 """
 
+import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -110,6 +111,28 @@ def end_cut_off_transaction(url: URL) -> None:
     if Path(f"{path}-journal").exists():
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA schema_version")
+
+
+def sync_log(url: URL) -> None:
+    """Make durable what the write-ahead log holds, if there is one.
+
+    A kill between a commit's write and its sync leaves a transaction that whoever opens the database finds
+    committed, and that a loss of power takes back again.
+
+    Raises
+    ------
+    OSError
+        The log cannot be synced.
+    """
+    path = file_of(url)
+    for synced in (Path(f"{path}-wal"), path.parent):
+        with suppress(FileNotFoundError):
+            # SQLite holds no lock on these: its locks would go with the first descriptor that is closed
+            descriptor = os.open(synced, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def draft_engine(url: URL, former: Path | None) -> Engine:

@@ -4,6 +4,7 @@ PACSLITE_POWER_IMAGES says on how many images per file system a node is started.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,7 @@ import pytest
 from support import forgetful_node
 from support.block_devices import why_unavailable
 from support.mounts import tmpfs
-from support.power_trial import Verdict, check_power_cuts, power_cuts, record
-from support.processes import SERVE
+from support.power_trial import Verdict, check_power_cuts, power_cuts, power_cuts_after_restart, record
 
 IMAGES = int(os.environ.get("PACSLITE_POWER_IMAGES", "1000"))
 IMAGES_PER_RECORD = 100
@@ -45,11 +45,27 @@ def test_no_acknowledged_instance_is_lost(
     total = Verdict()
     for first in range(0, IMAGES, IMAGES_PER_RECORD):
         count = min(IMAGES_PER_RECORD, IMAGES - first)
-        with record(kind, workshop / str(first), SEED + first, SERVE) as recorded:
+        with record(kind, workshop / str(first), SEED + first) as recorded:
             total += check_power_cuts(recorded, power_cuts(recorded, count, SEED + first))
     report(kind, "pacslite", total, capsys)
     assert total.checked == IMAGES
     assert total.losses == []
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("commit", [5, 20, 21])
+def test_what_a_kill_left_unsynced_in_the_log_is_not_built_upon(
+    kind: str, commit: int, workshop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # killed between write and sync of a commit, which whoever reads the log after it finds whole all the same
+    fault = f"inject=fdatasync:delay_enter=30000000:when={commit}"
+    tracer = ["-P", "{log}", "-e", fault, "-o", "/dev/null"]
+    with record(kind, workshop / "record", SEED, tracer=tracer) as recorded:
+        cuts = power_cuts_after_restart(recorded, CONTROL_IMAGES, SEED)
+        verdict = check_power_cuts(recorded, cuts)
+    report(kind, f"after a kill within commit {commit}", verdict, capsys)
+    assert verdict.losses == []
 
 
 @pytest.mark.timeout(120 + 2 * CONTROL_IMAGES)

@@ -11,10 +11,10 @@ from typing import Any, Final, Self
 
 from support.acknowledged_sender import Ledger, make_instance, sending, store
 from support.block_devices import loop_mounted, make_file_system, recorded_disk
-from support.invariant import check_archive
+from support.invariant import archive_folder, check_archive
 from support.nodes import running_node
 from support.power import CrashedDisk, PowerCut, Survival
-from support.processes import NodeProcess
+from support.processes import SERVE, NodeProcess
 from support.scripted_peer import ScriptedPeer
 
 from pacslite.settings.schema import IndexSettings, StorageSettings
@@ -22,6 +22,9 @@ from pacslite.settings.schema import IndexSettings, StorageSettings
 DISK_BYTES: Final = 96 * 1024 * 1024
 LARGEST_BYTES: Final = 300_000
 LOAD_SECONDS: Final = 1.0
+QUIET_SECONDS: Final = 0.2
+"""In which the second node has recovered, but has nothing to do: for cuts right then."""
+
 MOST_PROMISES: Final = 400
 """Of one load; the disk is small."""
 
@@ -48,6 +51,7 @@ class Record:
     folder: Path
     ledger: Ledger
     first_ns: int
+    restarted_ns: int
     last_ns: int
 
 
@@ -70,17 +74,27 @@ class Verdict:
 
 
 @contextmanager
-def record(kind: str, folder: Path, seed: int, program: Sequence[str]) -> Iterator[Record]:
+def record(
+    kind: str, folder: Path, seed: int, program: Sequence[str] = SERVE, *, tracer: Sequence[str] = ()
+) -> Iterator[Record]:
     """Send to a node on a new file system; kill it halfway and let a second one recover and go on.
 
     The new `folder` goes at the end of the context.
+
+    Parameters
+    ----------
+    program
+        In place of `pacslite serve`.
+    tracer
+        The first node runs under strace with these options, where `{log}` stands for the index's log; it is
+        killed with it. The log is then left to grow: no checkpoint syncs it.
     """
     folder.mkdir()
-    yield _record(kind, folder, seed, program)
+    yield _record(kind, folder, seed, program, tracer)
     shutil.rmtree(folder)
 
 
-def _record(kind: str, folder: Path, seed: int, program: Sequence[str]) -> Record:
+def _record(kind: str, folder: Path, seed: int, program: Sequence[str], tracer: Sequence[str]) -> Record:
     image, log = folder / IMAGE_NAME, folder / LOG_NAME
     make_file_system(kind, image, DISK_BYTES)
     ledger = Ledger()
@@ -90,15 +104,21 @@ def _record(kind: str, folder: Path, seed: int, program: Sequence[str]) -> Recor
     ):
         data_folder = mounted / "data"
         first_ns = time.monotonic_ns()
-        with NodeProcess(data_folder, settings=_SETTINGS, program=program) as node:
+        wal = archive_folder(data_folder) / "index.sqlite-wal"
+        wrapper = ["strace", "-f", *(option.format(log=wal) for option in tracer)] if tracer else []
+        settings = _SETTINGS | ({"index.checkpoint_wal_bytes": 1 << 30} if tracer else {})
+        with NodeProcess(data_folder, settings=settings, program=program, wrapper=wrapper) as node:
             _load(node, ledger, seed, is_killed=True)
-        with NodeProcess(data_folder, settings=_SETTINGS, program=program) as node:
+        with NodeProcess(data_folder, settings=settings, program=program) as node:
+            assert node.address
+            restarted_ns = time.monotonic_ns()
+            time.sleep(QUIET_SECONDS)
             _load(node, ledger, seed + 1, is_killed=False)
             node.terminate()
             node.wait(20)
         last_ns = time.monotonic_ns()
     assert not ledger.refusals
-    return Record(kind, folder, ledger, first_ns, last_ns)
+    return Record(kind, folder, ledger, first_ns, restarted_ns, last_ns)
 
 
 def _load(node: NodeProcess, ledger: Ledger, seed: int, *, is_killed: bool) -> None:
@@ -125,6 +145,18 @@ def power_cuts(record: Record, count: int, seed: int, *, is_promise_needed: bool
             moments.append(rng.randint(first_promise_ns, record.last_ns))
         else:
             moments.append(rng.randint(record.first_ns, first_promise_ns))
+    return _cuts(moments, rng)
+
+
+def power_cuts_after_restart(record: Record, count: int, seed: int) -> list[PowerCut]:
+    """Return moments between the second node's recovery and its first promises."""
+    rng = random.Random(seed)
+    later = [promise.at_ns for promise in record.ledger.promises if promise.at_ns > record.restarted_ns]
+    last_ns = later[min(5, len(later) - 1)]
+    return _cuts([rng.randint(record.restarted_ns, last_ns) for _ in range(count)], rng)
+
+
+def _cuts(moments: Sequence[int], rng: random.Random) -> list[PowerCut]:
     kinds = list(Survival)
     return [
         PowerCut(at_ns, kinds[number % len(kinds)], rng.getrandbits(32))

@@ -1,15 +1,18 @@
-"""A folder whose first start was cut off while SQLite had no write-ahead log yet, only a rollback journal."""
+"""What a kill leaves of transactions: half of one in a rollback journal, all of one unsynced in the log."""
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from support.invariant import archive_folder
 from support.nodes import running_node
 
-from pacslite.index import migrate
+from pacslite.index import migrate, sqlite
 from pacslite.model.errors import DataFolderError
 
 
@@ -53,3 +56,31 @@ def test_a_database_that_is_none_and_has_a_journal_is_refused(index: Path) -> No
     Path(f"{index}-journal").write_bytes(b"no journal either" * 1000)
     with pytest.raises(DataFolderError, match="cannot be used"):
         migrate.current(f"sqlite:///{index}")
+
+
+def test_what_a_kill_left_unsynced_in_the_log_is_synced_before_anything_is_built_upon_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    read_revision = migrate._revision
+    with running_node(tmp_path) as node:
+        node.stored_paths()
+        shutil.copytree(tmp_path, tmp_path / "killed", ignore=shutil.ignore_patterns("killed", "*.sock"))
+
+    def fsync(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        os.fsync(descriptor)
+
+    class NotingOs:
+        def __getattr__(self, name: str) -> Any:
+            return fsync if name == "fsync" else getattr(os, name)
+
+    monkeypatch.setattr(sqlite, "os", NotingOs())
+
+    def revision(connection: Connection) -> str | None:
+        done.append("read")
+        return read_revision(connection)
+
+    monkeypatch.setattr(migrate, "_revision", revision)
+    with running_node(tmp_path / "killed"):
+        assert done[:3] == ["index.sqlite-wal", "main", "read"]
