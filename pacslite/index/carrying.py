@@ -19,6 +19,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    or_,
     select,
     union,
     update,
@@ -59,7 +60,14 @@ def _pair_table(table: Table) -> Table:
 
 _PAIR: Final = {level: _pair_table(table) for level, table in TABLES.items()}
 _f_patient, _f_study, _f_series, _f_instance = (_former(TABLES[level]) for level in Level)
+_f_discrepancy = _former(discrepancy)
 _patient_pair, _study_pair, _series_pair, _instance_pair = (_PAIR[level] for level in Level)
+
+_ABOVE: Final = {
+    Level.STUDY: (_patient_pair, "patient_pk"),
+    Level.SERIES: (_study_pair, "study_pk"),
+    Level.INSTANCE: (_series_pair, "series_pk"),
+}
 
 _LOST: Final = (
     select(_f_instance.c.pk)
@@ -83,8 +91,9 @@ def carry_over(connection: Connection) -> None:
     for level in Level:
         _pair(connection, level)
     changed = set(connection.scalars(_STUDIES_TO_COUNT))
-    _keep_earlier_values(connection)
+    _keep_first_values(connection)
     _add_lost(connection)
+    _remove_empty_patients(connection)
     _copy_receipts(connection)
     _copy_conflicts(connection)
     _copy_discrepancies(connection)
@@ -136,17 +145,23 @@ def _first_received(studies: Table, patients: ColumnElement[int]) -> Any:
     return select(func.min(studies.c.received_at)).where(studies.c.patient_pk == patients).scalar_subquery()
 
 
-def _earlier(level: Level) -> Select[Any]:
-    """Select what was first received, by the former index, before any file that is left."""
+def _bereft(level: Level) -> Select[Any]:
+    """Select, as pairs, what was first received from an instance that no file shows as it came then."""
     table, pair = TABLES[level], _PAIR[level]
     if level is Level.PATIENT:
-        former = _first_received(_f_study, pair.c.former_pk)
-        return select(pair.c.pk).where(former < _first_received(study, pair.c.pk))
+        first = _first_received(study, pair.c.pk)
+        # A patient outlives the study that made it known; what came next may have been found to differ.
+        was_known = exists().where(
+            _f_discrepancy.c.level == level.value,
+            _f_discrepancy.c.entity_pk == pair.c.former_pk,
+            _f_discrepancy.c.recorded_at <= first,
+        )
+        return select(pair).where(or_(_first_received(_f_study, pair.c.former_pk) != first, was_known))
     return (
-        select(pair.c.pk)
+        select(pair)
         .join_from(pair, table, table.c.pk == pair.c.pk)
         .join(_former(table), _former(table).c.pk == pair.c.former_pk)
-        .where(_former(table).c.received_at < table.c.received_at)
+        .where(_former(table).c.received_at != table.c.received_at)
     )
 
 
@@ -154,23 +169,41 @@ _STUDIES_TO_COUNT: Final = union(
     _LOST_STUDIES,
     select(_f_series.c.study_pk)
     .join(_series_pair, _series_pair.c.former_pk == _f_series.c.pk)
-    .where(_series_pair.c.pk.in_(_earlier(Level.SERIES))),
+    .where(_series_pair.c.former_pk.in_(select(_bereft(Level.SERIES).subquery().c.former_pk))),
 )
 
 
-def _keep_earlier_values(connection: Connection) -> None:
+def _keep_first_values(connection: Connection) -> None:
     """Keep what was received first, although its bearer is gone."""
-    for level in _ENTITIES:  # patients first: whose turn it is shows in the studies
-        table, pair = TABLES[level], _PAIR[level]
-        earlier = connection.scalars(_earlier(level)).all()
-        names = [name for name in _values_of(table) if name not in _COUNTED]
-        values = {name: _former(table).c[name] for name in names}
-        for pk in earlier:
-            found = select(*values.values()).join(pair, pair.c.former_pk == _former(table).c.pk)
-            row = connection.execute(found.where(pair.c.pk == pk)).mappings().one()
-            connection.execute(update(table).where(table.c.pk == pk).values(dict(row)))
-            of_entity = (discrepancy.c.level == level.value, discrepancy.c.entity_pk == pk)
-            connection.execute(delete(discrepancy).where(*of_entity))
+    pairs = {level: connection.execute(_bereft(level)).all() for level in _ENTITIES}
+    for former_pk, _ in pairs[Level.STUDY]:  # the first instance says whose the study is
+        of_study = select(_f_study.c.patient_pk).where(_f_study.c.pk == former_pk)
+        _add_missing(connection, Level.PATIENT, of_study)
+    for level, found in pairs.items():
+        for former_pk, pk in found:
+            _forget_discrepancies(connection, level, pk)
+            if level is Level.PATIENT:
+                for study_pk in connection.scalars(select(study.c.pk).where(study.c.patient_pk == pk)).all():
+                    _forget_discrepancies(connection, Level.STUDY, study_pk)
+            _take_values(connection, level, former_pk, pk)
+
+
+def _take_values(connection: Connection, level: Level, former_pk: int, pk: int) -> None:
+    table, former = TABLES[level], _former(TABLES[level])
+    names = [name for name in _values_of(table) if name not in _COUNTED]
+    found = select(*(former.c[name] for name in names)).where(former.c.pk == former_pk)
+    values = dict(connection.execute(found).mappings().one())
+    if level is Level.STUDY:
+        misplaced_at = connection.execute(select(study.c.patient_pk).where(study.c.pk == pk)).scalar_one()
+        _forget_discrepancies(connection, Level.PATIENT, misplaced_at)
+        owner = select(_patient_pair.c.pk).join(_f_study, _f_study.c.patient_pk == _patient_pair.c.former_pk)
+        values["patient_pk"] = connection.execute(owner.where(_f_study.c.pk == former_pk)).scalar_one()
+    connection.execute(update(table).where(table.c.pk == pk).values(values))
+
+
+def _forget_discrepancies(connection: Connection, level: Level, pk: int) -> None:
+    of_entity = (discrepancy.c.level == level.value, discrepancy.c.entity_pk == pk)
+    connection.execute(delete(discrepancy).where(*of_entity))
 
 
 def _values_of(table: Table) -> list[str]:
@@ -179,26 +212,33 @@ def _values_of(table: Table) -> list[str]:
 
 def _add_lost(connection: Connection) -> None:
     """Add the instances that no file shows, and what is missing above them."""
-    lost = connection.execute(select(func.count()).select_from(_LOST.subquery())).scalar_one()
-    if not lost:
-        return
-    wanted: dict[Level, tuple[Select[Any], Table | None, str]] = {
-        Level.PATIENT: (_LOST_PATIENTS, None, ""),
-        Level.STUDY: (_LOST_STUDIES, _patient_pair, "patient_pk"),
-        Level.SERIES: (_LOST_SERIES, _study_pair, "study_pk"),
-        Level.INSTANCE: (_LOST, _series_pair, "series_pk"),
-    }
-    for level, (pks, above, reference) in wanted.items():
-        table, former, pair = TABLES[level], _former(TABLES[level]), _PAIR[level]
-        names = _values_of(table)
-        columns: list[ColumnElement[Any]] = [former.c[name] for name in names]
-        found = select(*columns)
-        if above is not None:
-            found = select(*columns, above.c.pk).join(above, above.c.former_pk == former.c[reference])
-            names.append(reference)
-        is_missing = ~exists().where(pair.c.former_pk == former.c.pk)
-        _copy(connection, table, names, found.where(former.c.pk.in_(pks), is_missing).order_by(former.c.pk))
-        _pair(connection, level)
+    _add_missing(connection, Level.PATIENT, _LOST_PATIENTS)
+    _add_missing(connection, Level.STUDY, _LOST_STUDIES)
+    _add_missing(connection, Level.SERIES, _LOST_SERIES)
+    _add_missing(connection, Level.INSTANCE, _LOST)
+
+
+def _add_missing(connection: Connection, level: Level, pks: Select[Any]) -> None:
+    """Add those rows of the former index that have no pair, below the pairs of what is above them."""
+    table, former, pair = TABLES[level], _former(TABLES[level]), _PAIR[level]
+    names = _values_of(table)
+    columns: list[ColumnElement[Any]] = [former.c[name] for name in names]
+    found = select(*columns)
+    if level is not Level.PATIENT:
+        above, reference = _ABOVE[level]
+        found = select(*columns, above.c.pk).join(above, above.c.former_pk == former.c[reference])
+        names.append(reference)
+    is_missing = ~exists().where(pair.c.former_pk == former.c.pk)
+    _copy(connection, table, names, found.where(former.c.pk.in_(pks), is_missing).order_by(former.c.pk))
+    _pair(connection, level)
+
+
+def _remove_empty_patients(connection: Connection) -> None:
+    """Remove patients whose only study turned out to be another's."""
+    empty = select(patient.c.pk).where(~exists().where(study.c.patient_pk == patient.c.pk))
+    for pk in connection.scalars(empty).all():
+        _forget_discrepancies(connection, Level.PATIENT, pk)
+        connection.execute(delete(patient).where(patient.c.pk == pk))
 
 
 def _copy_receipts(connection: Connection) -> None:
@@ -222,21 +262,21 @@ def _copy_conflicts(connection: Connection) -> None:
 
 
 def _copy_discrepancies(connection: Connection) -> None:
-    former = _former(discrepancy)
+    """Copy who was first to say otherwise, in place of who is now."""
+    former, now = _f_discrepancy, discrepancy.alias("now")
     names = [name for name in _values_of(discrepancy) if name != "entity_pk"]
     for level in _ENTITIES:
         pair = _PAIR[level]
-        is_known = exists().where(
-            discrepancy.c.level == former.c.level,
-            discrepancy.c.entity_pk == pair.c.pk,
-            discrepancy.c.keyword == former.c.keyword,
-            discrepancy.c.received_value == former.c.received_value,
+        is_of_pair = and_(former.c.level == level.value, former.c.entity_pk == pair.c.former_pk)
+        is_same = and_(
+            now.c.level == level.value,
+            now.c.entity_pk == pair.c.pk,
+            now.c.keyword == former.c.keyword,
+            now.c.received_value == former.c.received_value,
         )
-        found = (
-            select(*(former.c[name] for name in names), pair.c.pk)
-            .join(pair, pair.c.former_pk == former.c.entity_pk)
-            .where(former.c.level == level.value, ~is_known)
-        )
+        same = select(now.c.pk).select_from(pair.join(former, is_of_pair).join(now, is_same))
+        connection.execute(delete(discrepancy).where(discrepancy.c.pk.in_(same)))
+        found = select(*(former.c[name] for name in names), pair.c.pk).join(pair, is_of_pair)
         _copy(connection, discrepancy, [*names, "entity_pk"], found.order_by(former.c.pk))
 
 

@@ -91,8 +91,10 @@ def open_former(url: URL) -> Former | None:
         Another process reads it.
     """
     path = sqlite.file_of(url)
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         return None
+    if not sqlite.is_database(path):
+        raise FormerIndexError("file is not a database")
     try:
         if not sqlite.fold_in(path):
             raise DataFolderError(f"{path} is being read by another process: try again when that has ended")

@@ -22,6 +22,7 @@ DIALECT: Final = "sqlite"
 FORMER: Final = "former"
 """The name of the database that a draft reads from."""
 
+_MAGIC: Final = b"SQLite format 3\0"
 _COPY_SEQUENCES: Final = f"INSERT INTO main.sqlite_sequence SELECT name, seq FROM {FORMER}.sqlite_sequence"  # noqa: S608 - ours
 _DRAFT_PRAGMAS: Final = (
     "journal_mode=MEMORY",
@@ -165,6 +166,12 @@ def draft_engine(url: URL, former: Path | None) -> Engine:
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file begins as a SQLite database does: else opening it could remove its write-ahead log."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def fold_in(path: Path) -> bool:
