@@ -21,9 +21,11 @@ def is_whole(store: Store, file: StoredFile) -> bool:
     """Return whether a stored file is there with the size, file meta and digest that the index has of it."""
     try:
         with open_content(store.path(file.path)) as content:
+            head = content.head()
             return (
                 content.file_bytes == file.file_bytes
-                and content.head().data_set_offset == file.data_set_offset
+                and head.is_intact
+                and head.data_set_offset == file.data_set_offset
                 and content.digest(file.data_set_offset) == file.digest
             )
     except _UNREADABLE:

@@ -109,7 +109,7 @@ def check_stored_file(descriptor: int, file: StoredFile, key: InstanceKey) -> st
         head = read_part10_head(descriptor)
     except CannotUnderstandError as error:
         raise DamagedFileError("its file meta is damaged") from error
-    if head.data_set_offset != file.data_set_offset or head.key != key:
+    if not head.is_intact or head.data_set_offset != file.data_set_offset or head.key != key:
         raise DamagedFileError("its file meta is damaged")
     return whole.hexdigest()
 

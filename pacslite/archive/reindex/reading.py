@@ -101,7 +101,7 @@ class Reading:
                 self._report.left[file.path] = "Deleted"
             elif place is None:
                 yield _record(file)
-            elif place.digest != file.digest:
+            elif place.digest != file.digest or not file.is_intact:
                 self._report.left[file.path] = "Not what was received"
             elif place.rank is not None:
                 yield _record(file)._replace(rank=place.rank)

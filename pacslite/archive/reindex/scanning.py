@@ -25,6 +25,8 @@ class ScannedFile(NamedTuple):
     received_at, sequence_number
         When it came, and its place among what came at that moment. A file that this software did not write
         has no number, and when it was last written stands for its time.
+    is_intact
+        Whether its file meta is what was written; else nothing is known of where it came from.
     record
         From `write_record`.
     """
@@ -34,6 +36,7 @@ class ScannedFile(NamedTuple):
     digest: str
     received_at: datetime
     sequence_number: int | None
+    is_intact: bool
     record: bytes
 
 
@@ -87,7 +90,13 @@ def _scan(path: str, content: StoredContent, limits: ScanLimits, shared: dict[by
     provenance = _provenance(head, content)
     record = write_record(header, key, file, provenance, shared)
     return ScannedFile(
-        path, key.sop_instance_uid, file.digest, provenance.received_at, head.sequence_number, record
+        path=path,
+        sop_instance_uid=key.sop_instance_uid,
+        digest=file.digest,
+        received_at=provenance.received_at,
+        sequence_number=head.sequence_number,
+        is_intact=head.is_intact,
+        record=record,
     )
 
 
