@@ -97,6 +97,11 @@ class CrashingNode:
             raise ProcessError(f"ended with {self.exit_code}:\n{self._log.read_text()}")
         return address
 
+    @property
+    def log(self) -> str:
+        """What all nodes of the folder have logged so far."""
+        return self._log.read_text()
+
     def arm(self) -> None:
         """Count the calls from now on."""
         (self._log.parent / ARMED_NAME).touch()

@@ -1,6 +1,8 @@
 """A node that crashes at one step while it takes instances, and what the next start makes of it."""
 
+import os
 import random
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from support.acknowledged_sender import Instance, Ledger, make_instance, store
-from support.crash_node import CRASHED, Crash, CrashNodes
-from support.invariant import check_archive
+from support.crash_node import CRASHED, Crash, CrashingNode, CrashNodes
+from support.invariant import archive_folder, check_archive, doomed_paths, rows_of
 from support.processes import Address
 from support.scripted_peer import PeerError, ScriptedPeer
 
@@ -20,6 +22,7 @@ SUCCESS: Final = 0x0000
 SEEDS: Final = 4
 """Instances that are acknowledged before the node is armed; as many are sent then, until the node ends."""
 
+_JOBS_SECONDS: Final = 20.0
 _SETTINGS: Final = {"storage.reserve_bytes": 0, "storage.segment_files": 2}
 
 
@@ -31,6 +34,7 @@ class Case(Enum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     REPLACEMENT = "replacement"
+    HEALING = "healing"
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Trial:
     _rng: random.Random = field(default_factory=lambda: random.Random(1))
     _count: int = 0
     _unanswered: list[Instance] = field(default_factory=list)
+    _damaged: set[str] = field(default_factory=set)
 
     @property
     def data_folder(self) -> Path:
@@ -62,10 +67,12 @@ class Trial:
 
         The node must have kept the promises of the one before, and take again what that one did not answer.
         """
-        with self.nodes.start(self.folder, _settings(case), crash) as node:
+        with self.nodes.start(self.folder, settings_of(case), crash) as node:
             address = node.address
             self._check_start(address)
             seeds = self.send_new(address, SEEDS)
+            if case is Case.HEALING:
+                self._damage(seeds)
             node.arm()
             targets = [self._targets(case, seeds) for _ in range(association_count)]
             with ThreadPoolExecutor(association_count) as threads:
@@ -76,9 +83,17 @@ class Trial:
 
     def check(self) -> None:
         """Check that a node starts once more, and that its clean stop leaves nothing to recover."""
-        with self.nodes.start(self.folder, _settings(Case.NEW)) as node:
+        with self.nodes.start(self.folder, settings_of(Case.NEW)) as node:
             self._check_start(node.address)
-            node.stop()
+            self.stop_clean(node)
+
+    def stop_clean(self, node: CrashingNode) -> None:
+        """Stop the node once its jobs have removed what they are to remove, and check what is left."""
+        deadline = time.monotonic() + _JOBS_SECONDS
+        while doomed_paths(self.data_folder):
+            assert time.monotonic() < deadline, f"files are left:\n{node.log}"
+            time.sleep(0.005)
+        node.stop()
         check_archive(self.data_folder, self.ledger, is_running=False)
 
     def send_new(self, address: Address, count: int) -> list[Instance]:
@@ -87,10 +102,28 @@ class Trial:
         assert [self._send(address, instance) for instance in instances] == [SUCCESS] * count
         return instances
 
+    def send_again(self, address: Address, instance: Instance) -> Instance:
+        """Send other content as the same SOP Instance and return it."""
+        other = self._target(Case.CONFLICT, instance)
+        assert self._send(address, other) == SUCCESS
+        return other
+
     def _check_start(self, address: Address) -> None:
-        check_archive(self.data_folder, self.ledger, is_running=True)
+        if not self._damaged:
+            check_archive(self.data_folder, self.ledger, is_running=True)
         for instance in self._unanswered:
             assert self._send(address, instance) == SUCCESS
+        if self._damaged:
+            self._damaged.clear()
+            check_archive(self.data_folder, self.ledger, is_running=True)
+
+    def _damage(self, instances: Sequence[Instance]) -> None:
+        """Let the disk lose half of each file; only a resend brings that back."""
+        paths = {row.uid: row.path for row in rows_of(self.data_folder)}
+        for instance in instances:
+            self._damaged.add(instance.uid)
+            path = archive_folder(self.data_folder) / "store" / paths[instance.uid]
+            os.truncate(path, path.stat().st_size // 2)
 
     def _send_until_cut_off(self, address: Address, targets: Sequence[Instance]) -> int:
         """Send `targets` one by one and return how many got Success before the node ended."""
@@ -110,7 +143,7 @@ class Trial:
                 return self._make(1)
             case Case.NEW_STUDY:
                 return self._make(self._count + 2)
-            case Case.DUPLICATE:
+            case Case.DUPLICATE | Case.HEALING:
                 return seed
             case Case.CONFLICT | Case.REPLACEMENT:
                 return replace(seed, data_set=self._make(1, seed.uid).data_set)
@@ -132,6 +165,6 @@ class Trial:
         return None
 
 
-def _settings(case: Case) -> dict[str, object]:
+def settings_of(case: Case) -> dict[str, object]:
     policy = "replace" if case is Case.REPLACEMENT else "keep-first"
     return _SETTINGS | {"archives": [{"name": "main", "duplicate_policy": policy}]}

@@ -12,7 +12,7 @@ BEFORE, AFTER, BEHIND = Moment
 EVERY_CASE: Final = tuple(Case)
 ADDS_A_ROW: Final = (Case.NEW, Case.NEW_STUDY)
 COMPARES: Final = (Case.CONFLICT, Case.REPLACEMENT)
-KEEPS_ITS_FILE: Final = (*ADDS_A_ROW, *COMPARES)
+KEEPS_ITS_FILE: Final = (*ADDS_A_ROW, *COMPARES, Case.HEALING)
 
 STEPS: Final[dict[str, tuple[str, tuple[Case, ...]]]] = {
     "a folder for files": ("pacslite.storage.segments:SegmentMaker._add_segment", EVERY_CASE),
@@ -29,6 +29,8 @@ STEPS: Final[dict[str, tuple[str, tuple[Case, ...]]]] = {
     "the study's row": ("pacslite.index.recording:series_of", ADDS_A_ROW),
     "the instance's row": ("pacslite.index.recording:insert_row", ADDS_A_ROW),
     "the contents compared": ("pacslite.archive.ingest:Ingest._compare", COMPARES),
+    "the file there looked at": ("pacslite.archive.ingest:Ingest._inspect", (Case.DUPLICATE, Case.HEALING)),
+    "the damaged file given up": ("pacslite.index.recording:promise_removal", (Case.HEALING,)),
     "the newcomer kept aside": ("pacslite.index.conflicts:keep_aside", (Case.CONFLICT,)),
     "the file before replaced": ("pacslite.index.conflicts:replace", (Case.REPLACEMENT,)),
     "counters written": ("pacslite.index.transaction:WriteTransaction.flush", EVERY_CASE),
