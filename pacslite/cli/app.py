@@ -14,6 +14,7 @@ from pacslite.cli import (
     delete,
     echo,
     exporting,
+    fsck,
     importing,
     jobs,
     reindex,
@@ -54,6 +55,7 @@ app.command("import")(importing.import_)
 app.command("export")(exporting.export)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("fsck")(fsck.fsck)
 app.command("reindex")(reindex.reindex)
 app.add_typer(conflicts.app, name="conflicts")
 app.command("delete")(delete.delete)
