@@ -40,8 +40,10 @@ _MISSTATED: Final = select(instance.c.sop_instance_uid).where(
         (instance.c.path.is_not(None)) & (instance.c.availability != ONLINE),
     )
 )
-_CHILDLESS: Final = select(func.count()).where(
-    ~select(study.c.pk).where(study.c.patient_pk == patient.c.pk).exists()
+_CHILDLESS: Final = (
+    select(func.count())
+    .select_from(patient)
+    .where(~select(study.c.pk).where(study.c.patient_pk == patient.c.pk).exists())
 )
 
 
