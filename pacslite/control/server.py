@@ -75,7 +75,7 @@ class ControlServer:
             conversation.stop()
         if self._server is not None:
             self._server.close()
-            await asyncio.to_thread(socket_path(self._data_folder).unlink, missing_ok=True)
+            await asyncio.to_thread(_remove, self._data_folder)
         await self.drain()
         self._executor.shutdown()
 
@@ -170,3 +170,11 @@ def _bind(data_folder: Path) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def _remove(data_folder: Path) -> None:
+    """Remove the socket; one that stays answers nobody and is replaced at the next start."""
+    try:
+        socket_path(data_folder).unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("control.socket_left", why=error.strerror)

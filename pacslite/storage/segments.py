@@ -103,8 +103,12 @@ class SegmentMaker:
         self._thread.join()
         while self._slots:
             slot = self._slots.popleft()
-            with contextlib.suppress(OSError):
-                slot.path.unlink()
+            try:
+                slot.path.unlink(missing_ok=True)
+            except OSError as error:
+                # It has no row: recovery finds it at the next start, because its segment stays unsealed.
+                log.warning("file.not_removed", why=error.strerror)
+                continue
             if slot.segment.resolve():
                 slot.segment.seal()
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,10 +115,12 @@ def _check_nothing_else_is_kept(kept: Mapping[str, set[str]], sent: Mapping[str,
 
 
 def _strays(store: Path, named: set[str], *, is_running: bool) -> Iterator[str]:
-    for path in store.rglob("*"):
-        name = str(path.relative_to(store))
-        if path.is_dir() or name in named or path.name in BOOKKEEPING:
-            continue
-        is_made_ahead = not path.stat().st_size and not (path.parent / SEAL_NAME).exists()
-        if not (is_running and is_made_ahead):
-            yield name
+    for folder, _, names in os.walk(store):
+        for path in (Path(folder, name) for name in names):
+            name = str(path.relative_to(store))
+            if name in named or path.name in BOOKKEEPING:
+                continue
+            with suppress(FileNotFoundError):  # a node that runs clears up
+                is_made_ahead = not path.stat().st_size and not (path.parent / SEAL_NAME).exists()
+                if not (is_running and is_made_ahead):
+                    yield name
