@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs bench campaign clean
+.PHONY: help run test check format docs bench campaign power-cut clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench: $(STAMP) ## Compare with the peers installed on this machine
 
 campaign: $(STAMP) ## The long campaigns: kills, disk failures, hostile bytes
 	$(BIN)/python -m pytest -n 2 -m campaign
+
+power-cut: $(STAMP) ## Cut the power of a simulated disk under the node: root, FUSE and loop devices
+	$(BIN)/python -m pytest -n 0 -m campaign tests/power
 
 clean: ## Remove what the build made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from pacslite.archive.archive import Archive
+from pacslite.archive.handlers import handlers_of
 from pacslite.archive.ingest import InstanceKept
+from pacslite.archive.jobs import JobRunner
+from pacslite.control.server import ControlServer
 from pacslite.dimse.dispatch import Dispatcher
 from pacslite.dimse.session import Session
 from pacslite.model.uids import VERIFICATION_SOP_CLASS_UID
@@ -67,6 +70,10 @@ class Node:
         self._dispatcher = Dispatcher(
             {VERIFICATION_SOP_CLASS_UID: VerificationService()}, StorageService(self._called)
         )
+        self._runners = [
+            JobRunner(archive, handlers_of(archive), settings.jobs) for archive in self._archives.values()
+        ]
+        self._control = ControlServer(settings.data_folder, self._archives)
         self._is_started = False
         self._reception: Reception
         self._listeners: Listeners
@@ -92,7 +99,7 @@ class Node:
             archive.ingest.observe(observer)
 
     async def start(self) -> None:
-        """Take the data folder, recover and open the archives, then listen.
+        """Take the data folder, recover and open the archives, then listen, to peers and to the keeper.
 
         Raises
         ------
@@ -105,8 +112,12 @@ class Node:
         """
         await asyncio.to_thread(self._open_archives)
         try:
+            for runner in self._runners:
+                await runner.start()
             await self._listen()
+            await self._control.start()
         except BaseException:
+            await self._stop_keeping()
             await asyncio.to_thread(self._close_archives)
             raise
         self._is_started = True
@@ -128,10 +139,18 @@ class Node:
         await self._listeners.open(self.settings.listen)
 
     async def drain(self) -> None:
-        """Accept nothing new and let the associations finish, for at most `drain_seconds`."""
+        """Begin nothing new and let associations, jobs and commands finish, for at most `drain_seconds`."""
         self._reception.is_draining = True
         await self._listeners.close()
         deadline = time.monotonic() + self._association_settings.drain_seconds
+        keeping = asyncio.gather(self._control.drain(), *(runner.drain() for runner in self._runners))
+        try:
+            await self._drain_associations(deadline)
+            await asyncio.wait({keeping}, timeout=max(deadline - time.monotonic(), 0))
+        finally:
+            keeping.cancel()
+
+    async def _drain_associations(self, deadline: float) -> None:
         while self._reception.occupancy.association_count and time.monotonic() < deadline:
             self._abort_idle()
             await asyncio.sleep(DRAIN_POLL_SECONDS)
@@ -152,6 +171,7 @@ class Node:
             for connection in occupancy.connections:
                 connection.drop()
             await occupancy.wait_until_empty(CLOSE_SECONDS)
+        await self._stop_keeping()
         await asyncio.to_thread(self._close_archives)
         log.info("node.stopped")
 
@@ -162,6 +182,11 @@ class Node:
         self._reception.rules = await asyncio.to_thread(self._admission_rules, in_force)
         self._called.ignores_case = settings.admission.ignore_ae_title_case
         log.info("peers.reloaded", peers=len(settings.peers))
+
+    async def _stop_keeping(self) -> None:
+        await self._control.stop()
+        for runner in self._runners:
+            await runner.stop()
 
     def _open_archives(self) -> None:
         self._lock.acquire()

@@ -189,7 +189,7 @@ def _create_instance() -> None:
         sa.Column("completion_flag", _string(512)),
         sa.Column("verification_flag", _string(512)),
         sa.Column("concept_name_code_sequence", sa.Text()),
-        sa.Column("path", _string(255), nullable=False),
+        sa.Column("path", _string(255)),
         sa.Column("file_bytes", sa.BigInteger(), nullable=False),
         sa.Column("data_set_offset", sa.BigInteger(), nullable=False),
         sa.Column("digest", _string(32), nullable=False),
@@ -252,8 +252,11 @@ def _create_conflict() -> None:
         sa.ForeignKeyConstraint(["receipt_pk"], ["receipt.pk"], name="fk_conflict_receipt_pk"),
         sa.PrimaryKeyConstraint("pk", name="pk_conflict"),
         sa.UniqueConstraint("path", name="uq_conflict_path"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_conflict_instance_pk", "conflict", ["instance_pk"])
+    op.create_index("ix_conflict_series_instance_uid", "conflict", ["series_instance_uid"])
+    op.create_index("ix_conflict_study_instance_uid", "conflict", ["study_instance_uid"])
 
 
 def _create_discrepancy() -> None:
@@ -276,6 +279,7 @@ def _create_discrepancy() -> None:
             name="uq_discrepancy_level_entity_pk_keyword_received_value",
         ),
     )
+    op.create_index("ix_discrepancy_sop_instance_uid", "discrepancy", ["sop_instance_uid"])
 
 
 def _create_job() -> None:
@@ -295,6 +299,7 @@ def _create_job() -> None:
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("pk", name="pk_job"),
         sa.UniqueConstraint("dedupe_key", name="uq_job_dedupe_key"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_job_state_not_before", "job", ["state", "not_before"])
 

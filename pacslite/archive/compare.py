@@ -65,14 +65,28 @@ def compare_contents(a: Path, b: Path, limits: ScanLimits) -> ContentComparison:
     """
     with ExitStack() as stack:
         try:
-            comparer = _Comparer(_open(a, limits, stack), _open(b, limits, stack))
+            comparer = _Comparer(open_cursor(a, limits, stack), open_cursor(b, limits, stack))
             comparer.run()
         except (CannotUnderstandError, OutOfResourcesError):
             return ContentComparison(is_same=False, differing=())
     return ContentComparison(not comparer.differing, tuple(comparer.differing))
 
 
-def _open(path: Path, limits: ScanLimits, stack: ExitStack) -> Cursor:
+def name_of(tag: int) -> str:
+    """Return the keyword of an element, or its tag as `(gggg,eeee)`."""
+    return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def open_cursor(path: Path, limits: ScanLimits, stack: ExitStack) -> Cursor:
+    """Open the data set of a Part 10 file until `stack` is closed.
+
+    Raises
+    ------
+    CannotUnderstandError, OutOfResourcesError
+        It is none, or begins beyond the limits.
+    OSError
+        It could not be read.
+    """
     file = stack.enter_context(path.open("rb", buffering=0))
     head = read_part10_head(file.fileno())
     data_set_bytes = path.stat().st_size - head.data_set_offset
@@ -137,7 +151,7 @@ class _Comparer:
         return True
 
     def _note(self, tag: int) -> None:
-        self.differing[keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"] = None
+        self.differing[name_of(tag)] = None
 
 
 def _are_alike(a: Element, b: Element) -> bool:

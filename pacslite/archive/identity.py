@@ -11,7 +11,7 @@ from pacslite.index.identity import identity_of_store, names_files_of, remember_
 from pacslite.index.transaction import WriteTransaction
 from pacslite.model.errors import DataFolderError
 from pacslite.storage.folders import make_folder, sync_folder
-from pacslite.storage.segments import SEAL_NAME
+from pacslite.storage.segments import SEAL_NAME, left_alone
 
 IDENTITY_NAME: Final = "identity"
 
@@ -27,7 +27,7 @@ def settle_identity(store_folder: Path, node_name: str) -> Callable[[WriteTransa
         From the command: the store belongs to another index, which was lost or moved; or the index to a
         store that is not there.
     """
-    found = _read(store_folder / node_name)
+    found = read_identity(store_folder / node_name)
 
     def command(transaction: WriteTransaction) -> str | None:
         known = identity_of_store(transaction, node_name)
@@ -68,7 +68,7 @@ def write_identity(store_folder: Path, node_name: str, identity: str) -> None:
 def check_index_is_current(store_folder: Path, node_name: str, named_paths: NamedPaths) -> None:
     """Verify that the index is not older than the store, as one put back from a backup would be.
 
-    The newest segment whose files all had a row must still have them.
+    The newest segment whose files all had a row must still have them; what its seal excepts had none.
 
     Raises
     ------
@@ -78,14 +78,22 @@ def check_index_is_current(store_folder: Path, node_name: str, named_paths: Name
     sealed = [path for path in segments_of(store_folder / node_name) if (path / SEAL_NAME).exists()]
     for segment in reversed(sealed):
         prefix = f"{node_name}/{segment.name}/"
-        paths = {prefix + path.name for path in segment.iterdir() if path.name != SEAL_NAME}
+        without_row = {SEAL_NAME, *left_alone(segment)}
+        paths = {prefix + path.name for path in segment.iterdir() if path.name not in without_row}
         if paths:
             if not paths <= named_paths(prefix):
                 raise DataFolderError(_explain(store_folder))
             return
 
 
-def _read(folder: Path) -> str | None:
+def read_identity(folder: Path) -> str | None:
+    """Return the identity that lies in a node's folder of the store, or None.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
     try:
         return (folder / IDENTITY_NAME).read_text().strip()
     except FileNotFoundError:
@@ -95,5 +103,6 @@ def _read(folder: Path) -> str | None:
 def _explain(store_folder: Path) -> str:
     return (
         f"{store_folder} holds instances that the index does not know: the index was lost, or is older "
-        "than the store; put back the one that belongs to it"
+        "than the store; put back the one that belongs to it, or let `pacslite reindex` make a new one from "
+        "the files"
     )

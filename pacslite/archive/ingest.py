@@ -3,25 +3,34 @@
 import asyncio
 import contextlib
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import structlog
 
-from pacslite.archive.compare import compare_contents
+from pacslite.archive.inspection import compare, inspect
 from pacslite.archive.receipt import Receipt
 from pacslite.archive.scan import ByteSource, ScanLimits, file_reader, scan_head, scan_header, validate
 from pacslite.archive.scan.encodings import encoding_of
-from pacslite.index.entries import Comparison, IndexEntry, Recorded
+from pacslite.index.entries import Comparison, IndexEntry, Inspection, Question, Recorded
 from pacslite.index.failures import CommitInDoubtError
 from pacslite.index.recording import record_receipt
 from pacslite.index.writer import IndexWriter
-from pacslite.model.errors import CannotUnderstandError, DuplicateInstanceError
+from pacslite.model.errors import (
+    CannotUnderstandError,
+    ChangedDemographicsError,
+    DuplicateInstanceError,
+    RefusedError,
+)
 from pacslite.model.header import InstanceHeader
 from pacslite.model.instances import DuplicatePolicy, InstanceKey, Outcome, Provenance, StoredFile
 from pacslite.storage.store import Store
+
+_OUTCOMES_WITHOUT_FILE: Final = (Outcome.IDENTICAL, Outcome.REFUSED, Outcome.REFUSED_PATIENT)
 
 log = structlog.get_logger(__name__)
 
@@ -48,11 +57,14 @@ class IngestRules:
         Of the scan.
     unparsable_folder
         Where data sets that do not parse are copied to; None: nowhere.
+    refuses_changed_demographics
+        Whether an instance that says otherwise of its patient than the index is refused.
     """
 
     policy: DuplicatePolicy
     limits: ScanLimits
     unparsable_folder: Path | None
+    refuses_changed_demographics: bool = False
 
 
 class Ingest:
@@ -71,6 +83,8 @@ class Ingest:
         self._writer = writer
         self._rules = rules
         self._observers: list[Callable[[InstanceKept], None]] = []
+        self.outcomes: Counter[Outcome] = Counter()
+        """How often each outcome came since the archive was started."""
 
     def observe(self, observer: Callable[[InstanceKept], None]) -> None:
         """Call `observer` in the event loop for each instance kept; it cannot change the answer."""
@@ -89,6 +103,8 @@ class Ingest:
             It is of another SOP Instance or Class than the command says: A900, A901.
         DuplicateInstanceError
             It is here with other content, and the policy refuses: 0111.
+        ChangedDemographicsError
+            It says otherwise of its patient than the index, and the archive refuses that: A779.
         """
         try:
             file, header = await self._make_durable(receipt)
@@ -153,6 +169,7 @@ class Ingest:
 
     async def _record(self, receipt: Receipt, file: StoredFile, header: InstanceHeader) -> Recorded:
         comparison: Comparison | None = None
+        inspection: Inspection | None = None
         while True:
             entry = IndexEntry(
                 header=header,
@@ -161,32 +178,45 @@ class Ingest:
                 provenance=receipt.provenance,
                 policy=self._rules.policy,
                 comparison=comparison,
+                inspection=inspection,
+                refuses_changed_demographics=self._rules.refuses_changed_demographics,
             )
             recorded = await asyncio.wrap_future(self._submit(entry))
-            if recorded.outcome is not None or recorded.existing is None:
+            if recorded.existing is None or recorded.question is None:
                 return recorded
-            comparison = await self._compare(recorded.existing, file)
+            if recorded.question is Question.COMPARE:
+                comparison = await self._compare(recorded.existing, file)
+            else:
+                inspection = await self._inspect(recorded.existing)
 
     def _submit(self, entry: IndexEntry) -> Future[Recorded]:
         return self._writer.submit(lambda transaction: record_receipt(transaction, entry))
 
     async def _compare(self, existing: StoredFile, newcomer: StoredFile) -> Comparison:
-        first, second = self._store.path(existing.path), self._store.path(newcomer.path)
-        limits = self._rules.limits
-        result = await asyncio.wrap_future(self._store.run(lambda: compare_contents(first, second, limits)))
-        return Comparison(existing.digest, result.is_same)
+        store, limits = self._store, self._rules.limits
+        is_doubting = self._rules.policy is DuplicatePolicy.REFUSE
+        return await asyncio.wrap_future(
+            store.run(lambda: compare(store, existing, newcomer, limits, is_doubting=is_doubting))
+        )
+
+    async def _inspect(self, existing: StoredFile) -> Inspection:
+        return await asyncio.wrap_future(self._store.run(lambda: inspect(self._store, existing)))
 
     def _conclude(self, receipt: Receipt, file: StoredFile, recorded: Recorded) -> Outcome:
         outcome = recorded.outcome
         if outcome is None:
             raise RuntimeError("the index decided nothing")
-        if outcome in (Outcome.IDENTICAL, Outcome.REFUSED):
+        self.outcomes[outcome] += 1
+        if outcome in _OUTCOMES_WITHOUT_FILE:
             receipt.file.discard()
             file = recorded.existing or file
         else:
             receipt.file.keep()
-        if outcome is Outcome.REFUSED:
-            raise DuplicateInstanceError("this SOP Instance is here with other content")
+        if outcome is Outcome.HEALED:
+            log.warning("instance.healed", file=file.path)
+        refusal = _refusal(recorded)
+        if refusal is not None:
+            raise refusal
         self._announce(receipt, file, outcome)
         return outcome
 
@@ -200,3 +230,14 @@ class Ingest:
             # an observer is not ours, and the instance is kept whatever it does
             except Exception:
                 log.exception("observer.failed")
+
+
+def _refusal(recorded: Recorded) -> RefusedError | None:
+    if recorded.outcome is Outcome.REFUSED:
+        return DuplicateInstanceError("this SOP Instance is here with other content")
+    if recorded.outcome is Outcome.REFUSED_PATIENT:
+        return ChangedDemographicsError(
+            "name, birth date or sex are not those of this Patient ID",
+            offending_tags=recorded.differing_tags,
+        )
+    return None

@@ -6,7 +6,22 @@ import typer
 from typer.core import TyperGroup
 
 from pacslite import __version__
-from pacslite.cli import config, db, echo, send, serve, stats
+from pacslite.cli import (
+    backup,
+    config,
+    conflicts,
+    db,
+    delete,
+    echo,
+    exporting,
+    fsck,
+    importing,
+    jobs,
+    reindex,
+    send,
+    serve,
+    stats,
+)
 from pacslite.cli.exits import exit_code_of
 from pacslite.model.errors import PacsliteError
 
@@ -36,6 +51,15 @@ app.command("serve")(serve.serve)
 app.command("echo")(echo.echo)
 app.command("send")(send.send)
 app.command("stats")(stats.stats)
+app.command("import")(importing.import_)
+app.command("export")(exporting.export)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.command("fsck")(fsck.fsck)
+app.command("reindex")(reindex.reindex)
+app.add_typer(conflicts.app, name="conflicts")
+app.command("delete")(delete.delete)
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")
 

@@ -21,6 +21,8 @@ from pacslite.cli.options import (
     PeerArgument,
     quiet_settings_from,
 )
+from pacslite.cli.text import printable
+from pacslite.media.files import find_files
 from pacslite.settings.peers import find_peer
 
 if TYPE_CHECKING:
@@ -177,7 +179,7 @@ class _TextReport(_Report):
                 return
         status = "" if not result.status else f"{result.status:04X} "
         reason = f": {status}{result.reason}".rstrip() if status or result.reason else ""
-        typer.echo(_printable(f"{result.verdict.value:<8}{result.path}{reason}"))
+        typer.echo(printable(f"{result.verdict.value:<8}{result.path}{reason}"))
 
     def _conclude(self, error: str, seconds: float) -> None:
         self.__exit__()
@@ -190,16 +192,7 @@ class _TextReport(_Report):
             typer.echo(f"pacslite: {error}", err=True)
 
 
-def _printable(text: str) -> str:
-    """Return `text` without what steers a terminal: it holds file names, and words of the peer."""
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
-
-
 def _total_bytes(paths: list[Path]) -> int:
-    from pacslite.client.store import find_files  # noqa: PLC0415 - see `send`
-
     total = 0
     for file in find_files(paths):
         try:

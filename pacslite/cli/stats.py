@@ -8,8 +8,8 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 
+from pacslite.cli.columns import columns
 from pacslite.cli.options import ConfigOption, DataOption, JsonOption, quiet_settings_from
 from pacslite.model.errors import DataFolderError
 from pacslite.settings.schema import ArchiveSettings, Settings
@@ -18,8 +18,9 @@ from pacslite.settings.schema import ArchiveSettings, Settings
 def stats(*, config: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Show what each archive holds, the free space, and the running node's process.
 
-    The index tells the numbers of patients, studies, series, instances, conflicts (versions kept aside) and
-    discrepancies; the size is that of the files that it names, conflicts included.
+    The index tells the numbers of patients, studies, series, instances, conflicts (versions kept aside),
+    discrepancies, and instances that are unavailable because they were deleted; the size is that of the files
+    that it names, conflicts included.
     """
     from pacslite.storage.lock import find_owner  # noqa: PLC0415 - --help need not wait for it
 
@@ -64,13 +65,12 @@ def _print(result: dict[str, Any]) -> None:
     console.print(f"data folder  {result['data_folder']}", markup=False)
     console.print(f"node         {node}")
     console.print(f"free         {decimal(result['free_bytes'])}")
-    columns = [key for key in result["archives"][0] if key != "file_bytes"]
-    table = Table(box=None, pad_edge=False)
-    for column in [*columns, "size"]:
-        table.add_column(
-            "archive" if column == "name" else column, justify="left" if column == "name" else "right"
-        )
-    for archive in result["archives"]:
-        table.add_row(*(str(archive[column]) for column in columns), decimal(archive["file_bytes"]))
-    console.print()
-    console.print(table)
+    keys = [key for key in result["archives"][0] if key != "file_bytes"]
+    rows = [["archive" if key == "name" else key for key in [*keys, "size"]]]
+    rows += [
+        [*(str(archive[key]) for key in keys), decimal(archive["file_bytes"])]
+        for archive in result["archives"]
+    ]
+    typer.echo()
+    for line in columns(rows, right=range(1, len(keys) + 1)):
+        typer.echo(line)

@@ -1,22 +1,23 @@
 """Storage of files at a peer: which associations it takes, and what became of each file (PS3.4 B)."""
 
 import asyncio
-import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from pacslite.client.association import MAX_CONTEXTS, Association, open_association
-from pacslite.client.files import (
+from pacslite.media.files import (
     BrokenInstanceError,
+    FoundFile,
     InstanceFile,
     NotAnInstanceError,
+    find_files,
     read_instance_file,
 )
 from pacslite.model.errors import AssociationError, ContextNotAcceptedError
@@ -98,25 +99,6 @@ class SendSummary:
 
     counts: Counter[Verdict] = field(default_factory=Counter)
     error: AssociationError | None = None
-
-
-class FoundFile(NamedTuple):
-    """A file to send; `is_named` when it was asked for by its own path."""
-
-    path: Path
-    is_named: bool
-
-
-def find_files(paths: Iterable[Path]) -> Iterator[FoundFile]:
-    """Yield the files at `paths`, and those in the folders among them, in order of name."""
-    for path in paths:
-        if not path.is_dir():
-            yield FoundFile(path, is_named=True)
-            continue
-        for folder, folders, names in os.walk(path):
-            folders.sort()
-            for name in sorted(names):
-                yield FoundFile(Path(folder, name), is_named=False)
 
 
 async def send(

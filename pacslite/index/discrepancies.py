@@ -43,9 +43,9 @@ def note(connection: Connection, entry: IndexEntry, known: KnownSeries, patient_
             continue
         differing = _differing(connection, entry, level, pk)
         if differing and level is Level.PATIENT and patient_key != of_study.patient_key:
-            _record(connection, entry, (Level.STUDY, of_study.pk), differing)
+            record(connection, entry, (Level.STUDY, of_study.pk), differing)
         elif differing:
-            _record(connection, entry, (level, pk), differing)
+            record(connection, entry, (level, pk), differing)
         seen.add(fingerprint)
 
 
@@ -61,12 +61,13 @@ def _differing(
     ]
 
 
-def _record(
+def record(
     connection: Connection,
     entry: IndexEntry,
     entity: tuple[Level, int],
     differing: list[tuple[str, ColumnValue, ColumnValue]],
 ) -> None:
+    """Journal what an instance says differently of an entity: keyword, value kept, value received."""
     level, pk = entity
     noted = {tuple(row) for row in connection.execute(_FIND_NOTED, {"at": level.value, "key": pk})}
     counts = Counter(keyword for keyword, _ in noted)

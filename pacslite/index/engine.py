@@ -75,6 +75,19 @@ def open_reader_engine(
     )
 
 
+def make_durable(url: str | URL) -> None:
+    """Make durable whatever a reader of the index would see; before anything is done because of it.
+
+    Raises
+    ------
+    OSError
+        It cannot be synced.
+    """
+    parsed = _parse(url)
+    if sqlite.is_sqlite(parsed):  # a transaction of PostgreSQL is durable before anybody sees it
+        sqlite.sync_log(parsed)
+
+
 def _parse(url: str | URL) -> URL:
     parsed = make_url(url)
     backend = parsed.get_backend_name()

@@ -6,13 +6,12 @@ import xxhash
 from sqlalchemy import bindparam, insert, select
 
 from pacslite.index import discrepancies
-from pacslite.index.entries import IndexEntry
+from pacslite.index.entries import Header, IndexEntry
 from pacslite.index.rows import insert_row
 from pacslite.index.tables import patient, series, study
 from pacslite.index.tallies import split
 from pacslite.index.transaction import Fingerprints, KnownSeries, KnownStudy, WriteTransaction
 from pacslite.model.attributes import Level
-from pacslite.model.header import InstanceHeader
 from pacslite.model.text import TEXT_MAX_CHARACTERS
 
 _FIND_PATIENT: Final = select(patient.c.pk).where(patient.c.patient_key == bindparam("key"))
@@ -29,7 +28,7 @@ _INSERT_STUDY: Final = insert(study)
 _INSERT_SERIES: Final = insert(series)
 
 
-def patient_key(header: InstanceHeader) -> str:
+def patient_key(header: Header) -> str:
     """Return what identifies the patient: Patient ID with its issuer (M28), or the study where there is none.
 
     Two emergencies without a Patient ID are never one patient (S7). A key too long for its column is replaced

@@ -1,5 +1,6 @@
 """The index's schema revision: which one it has, which one this program needs, and the way there."""
 
+import sqlite3
 from pathlib import Path
 from typing import Final
 
@@ -36,9 +37,13 @@ def current(url: str | URL) -> str | None:
         return None
     engine = open_reader_engine(parsed, reader_count=1)
     try:
+        if sqlite.is_sqlite(parsed):
+            sqlite.end_cut_off_transaction(parsed)
         with engine.connect() as connection:
             return _revision(connection)
     except DBAPIError as error:
+        raise _unusable(parsed, error.orig) from error
+    except sqlite3.Error as error:
         raise _unusable(parsed, error) from error
     finally:
         engine.dispose()
@@ -90,7 +95,7 @@ def upgrade(url: str | URL) -> None:
         shown = make_url(url).render_as_string(hide_password=True)
         raise IndexRevisionError(f"The index {shown} was made by another version: {error}") from error
     except DBAPIError as error:
-        raise _unusable(make_url(url), error) from error
+        raise _unusable(make_url(url), error.orig) from error
     finally:
         engine.dispose()
 
@@ -102,8 +107,8 @@ def migrations_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
-def _unusable(url: URL, error: DBAPIError) -> DataFolderError:
-    return DataFolderError(f"The index {url.render_as_string()} cannot be used: {error.orig}")
+def _unusable(url: URL, reason: BaseException | None) -> DataFolderError:
+    return DataFolderError(f"The index {url.render_as_string()} cannot be used: {reason}")
 
 
 def _revision(connection: Connection) -> str | None:

@@ -1,22 +1,28 @@
 """Reading the index: short transactions on connections that cannot write."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Engine, RowMapping, Select, Table, bindparam, func, select
+from sqlalchemy import Connection, Engine, RowMapping, Select, Table, bindparam, func, select
 
 from pacslite.index.rows import EVERY_LEVEL, FILE_COLUMNS, HEADER_COLUMNS
 from pacslite.index.tables import conflict, discrepancy, instance, patient, receipt, series, study
 from pacslite.model.attributes import HEADER_ATTRIBUTES, Level
+from pacslite.model.errors import UnavailableError
 from pacslite.model.header import ColumnValue
 from pacslite.model.instances import InstanceKey, StoredFile
+
+T = TypeVar("T")
 
 _COUNTED: Final = (patient, study, series, instance, conflict, discrepancy)
 _COUNTS: Final = select(
     *(select(func.count()).select_from(table).scalar_subquery() for table in _COUNTED),
-    select(func.coalesce(func.sum(instance.c.file_bytes), 0)).scalar_subquery()
+    select(func.count()).select_from(instance).where(instance.c.path.is_(None)).scalar_subquery(),
+    select(func.coalesce(func.sum(instance.c.file_bytes), 0))
+    .where(instance.c.path.is_not(None))
+    .scalar_subquery()
     + select(func.coalesce(func.sum(conflict.c.file_bytes), 0)).scalar_subquery(),
 )
 _FIND_INSTANCE: Final = (
@@ -36,7 +42,17 @@ _HIGHEST_CHARACTER: Final = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class IndexCounts:
-    """How much the index holds; `file_bytes` is the size of all files that it names."""
+    """How much the index holds.
+
+    Parameters
+    ----------
+    patients, studies, series, instances, conflicts, discrepancies
+        Rows of each kind.
+    unavailable
+        Instances whose files were deleted; `instances` counts them too.
+    file_bytes
+        Size of all files that the index names.
+    """
 
     patients: int
     studies: int
@@ -44,6 +60,7 @@ class IndexCounts:
     instances: int
     conflicts: int
     discrepancies: int
+    unavailable: int
     file_bytes: int
 
 
@@ -53,8 +70,10 @@ class IndexedInstance:
 
     Parameters
     ----------
-    key, file
-        What it is and where it lies.
+    key
+        What it is.
+    stored_file
+        Where it lies; None once its file was deleted.
     study_instance_uid, series_instance_uid
         Where it belongs.
     received_at, calling_ae_title
@@ -69,7 +88,7 @@ class IndexedInstance:
     """
 
     key: InstanceKey
-    file: StoredFile
+    stored_file: StoredFile | None
     study_instance_uid: str
     series_instance_uid: str
     received_at: datetime
@@ -77,6 +96,19 @@ class IndexedInstance:
     availability: str
     is_misdeclared: bool
     values: Mapping[Level, Mapping[str, ColumnValue]]
+
+    @property
+    def file(self) -> StoredFile:
+        """Where it lies.
+
+        Raises
+        ------
+        UnavailableError
+            Its file was deleted.
+        """
+        if self.stored_file is None:
+            raise UnavailableError(f"{self.key.sop_instance_uid} is no longer available")
+        return self.stored_file
 
 
 class IndexReader:
@@ -91,6 +123,11 @@ class IndexReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Return what `query` reads in one short transaction, which sees one state of the index."""
+        with self._engine.connect() as connection:
+            return query(connection)
 
     def counts(self) -> IndexCounts:
         """Return how many rows each table has, and what their files come to."""
@@ -152,9 +189,10 @@ class IndexReader:
 
 
 def _indexed(row: RowMapping) -> IndexedInstance:
+    file = StoredFile(row["path"] or "", row["file_bytes"], row["data_set_offset"], row["digest"])
     return IndexedInstance(
         key=InstanceKey(row["sop_class_uid"], row["sop_instance_uid"], row["transfer_syntax_uid"]),
-        file=StoredFile(row["path"], row["file_bytes"], row["data_set_offset"], row["digest"]),
+        stored_file=file if row["path"] is not None else None,
         study_instance_uid=row["study_instance_uid"],
         series_instance_uid=row["series_instance_uid"],
         received_at=row["received_at"],

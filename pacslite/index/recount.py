@@ -53,7 +53,9 @@ def _rewrite_study(connection: Connection, study_pk: int, series_count: int, ins
 
 
 def _remove_study(connection: Connection, study_pk: int) -> None:
-    patient_pk = connection.execute(select(study.c.patient_pk).where(study.c.pk == study_pk)).scalar_one()
+    patient_pk = connection.execute(select(study.c.patient_pk).where(study.c.pk == study_pk)).scalar()
+    if patient_pk is None:
+        return  # removed already
     connection.execute(delete(study).where(study.c.pk == study_pk))
     _forget_discrepancies(connection, Level.STUDY, study_pk)
     others = exists().where(study.c.patient_pk == patient_pk)

@@ -12,6 +12,9 @@ from pacslite.model.attributes import HEADER_ATTRIBUTES, Level
 ONLINE: Final = "ONLINE"
 """Instance Availability (0008,0056) of what the store holds (PS3.3 C.4.23.1.1)."""
 
+UNAVAILABLE: Final = "UNAVAILABLE"
+"""Instance Availability (0008,0056) of what was deleted and has left its metadata."""
+
 EVERY_LEVEL: Final = instance.join(series).join(study).join(patient)
 """An instance with its series, study and patient."""
 

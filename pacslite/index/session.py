@@ -11,10 +11,19 @@ from pacslite.index.transaction import EntityCache, WriteTransaction
 
 
 class Session:
-    """Holds the writing connection and the rows known on it; a context manager of the writer's thread."""
+    """Holds the writing connection and the rows known on it; a context manager of the writer's thread.
 
-    def __init__(self, engine: Engine) -> None:
+    Parameters
+    ----------
+    engine
+        Of one writing connection.
+    jobs_committed
+        Called after each commit by which jobs may have become due.
+    """
+
+    def __init__(self, engine: Engine, jobs_committed: Callable[[], None]) -> None:
         self._engine = engine
+        self._jobs_committed = jobs_committed
         self._cache = EntityCache()
         self._connection: Connection | None = None
 
@@ -42,11 +51,15 @@ class Session:
             Whatever a command or the database raised; nothing of the transaction is left.
         """
         try:
-            return _transact(self._begin(), self._cache, commands)
+            transaction = WriteTransaction(self._begin(), self._cache)
+            results = _transact(transaction, commands)
         except BaseException:
             self._cache.clear()
             self._close()
             raise
+        if transaction.has_new_jobs:
+            self._jobs_committed()
+        return results
 
     def _begin(self) -> Connection:
         try:
@@ -64,15 +77,14 @@ class Session:
 
 
 def _transact(
-    connection: Connection, cache: EntityCache, commands: Sequence[Callable[[WriteTransaction], Any]]
+    transaction: WriteTransaction, commands: Sequence[Callable[[WriteTransaction], Any]]
 ) -> list[Any]:
-    transaction = WriteTransaction(connection, cache)
     results = [command(transaction) for command in commands]
     transaction.flush()
     try:
-        connection.commit()
+        transaction.connection.commit()
     except DBAPIError as error:
         # SQLAlchemy takes the transaction for ended; SQLite may have it open still.
-        connection.invalidate()
+        transaction.connection.invalidate()
         raise at_commit(error) from error
     return results

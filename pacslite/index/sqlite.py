@@ -4,7 +4,9 @@ Writing connections sync the log at every commit (`synchronous=FULL`) and never 
 index writer does so between its transactions.
 """
 
+import os
 import sqlite3
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +18,19 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from pacslite.model.errors import ConfigurationError
 
 DIALECT: Final = "sqlite"
+
+FORMER: Final = "former"
+"""The name of the database that a draft reads from."""
+
+_MAGIC: Final = b"SQLite format 3\0"
+_COPY_SEQUENCES: Final = f"INSERT INTO main.sqlite_sequence SELECT name, seq FROM {FORMER}.sqlite_sequence"  # noqa: S608 - ours
+_DRAFT_PRAGMAS: Final = (
+    "journal_mode=MEMORY",
+    "synchronous=OFF",
+    "foreign_keys=ON",
+    "locking_mode=EXCLUSIVE",
+    "cache_size=-65536",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,107 @@ def reader_engine(url: URL, *, busy_seconds: float, reader_count: int) -> Engine
     event.listen(engine, "connect", _prepare_reader)
     event.listen(engine, "begin", _begin_deferred)
     return engine
+
+
+def end_cut_off_transaction(url: URL) -> None:
+    """Roll back what a kill left half done while the database had no write-ahead log yet: readers may not.
+
+    Raises
+    ------
+    sqlite3.Error
+        The database cannot be written, or is none.
+    """
+    path = file_of(url)
+    if Path(f"{path}-journal").exists():
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA schema_version")
+
+
+def sync_log(url: URL) -> None:
+    """Make durable what the write-ahead log holds, if there is one.
+
+    A kill between a commit's write and its sync leaves a transaction that whoever opens the database finds
+    committed, and that a loss of power takes back again.
+
+    Raises
+    ------
+    OSError
+        The log cannot be synced.
+    """
+    path = file_of(url)
+    for synced in (Path(f"{path}-wal"), path.parent):
+        with suppress(FileNotFoundError):
+            # SQLite holds no lock on these: its locks would go with the first descriptor that is closed
+            descriptor = os.open(synced, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def draft_engine(url: URL, former: Path | None) -> Engine:
+    """Return an engine of one connection that fills a new database fast, and so that a crash may ruin it.
+
+    Parameters
+    ----------
+    url
+        Of the new database, which nobody else uses.
+    former
+        Another one to read from, as the schema `FORMER`; nobody may change it meanwhile.
+    """
+    path = file_of(url)
+    engine = create_engine(
+        url,
+        creator=lambda: sqlite3.connect(f"file:{quote(str(path))}", uri=True, isolation_level=None),
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
+    )
+
+    def prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+        for pragma in _DRAFT_PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        if former is not None:
+            uri = f"file:{quote(str(former))}?immutable=1"
+            connection.execute(f"ATTACH DATABASE ? AS {FORMER}", (uri,))
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def is_database(path: Path) -> bool:
+    """Whether a file begins as a SQLite database does: else opening it could remove its write-ahead log."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def fold_in(path: Path) -> bool:
+    """Move the whole write-ahead log of a database into it, so that the log's file goes.
+
+    Returns False when another process's reading stands in the way.
+
+    Raises
+    ------
+    sqlite3.Error
+        The database is damaged.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
+
+
+def complaints(connection: Connection, schema: str = "main") -> list[str]:
+    """Return what SQLite finds wrong with a database; nothing when it is sound."""
+    rows = connection.exec_driver_sql(f"PRAGMA {schema}.integrity_check").scalars().all()
+    return [] if rows == ["ok"] else [str(row) for row in rows]
+
+
+def copy_sequences(connection: Connection) -> None:
+    """Let no number of a row of `FORMER` be given again in tables whose numbers never come back."""
+    connection.exec_driver_sql("DELETE FROM main.sqlite_sequence")
+    connection.exec_driver_sql(_COPY_SEQUENCES)
 
 
 def checkpoint(connection: Connection) -> Checkpoint:

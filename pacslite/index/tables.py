@@ -91,8 +91,8 @@ def _moment(name: str, *, is_nullable: bool = False) -> Column[object]:
     return Column(name, UtcDateTime(), nullable=is_nullable)
 
 
-def _file_columns() -> Iterator[Column[object]]:
-    yield Column("path", string(_PATH_LENGTH), nullable=False, unique=True)
+def _file_columns(*, is_always_there: bool) -> Iterator[Column[object]]:
+    yield Column("path", string(_PATH_LENGTH), nullable=not is_always_there, unique=True)
     yield Column("file_bytes", BigInteger(), nullable=False)
     yield Column("data_set_offset", BigInteger(), nullable=False)
     yield Column("digest", string(_DIGEST_LENGTH), nullable=False)
@@ -154,7 +154,8 @@ instance = Table(
     _primary_key(),
     _reference("series"),
     *_columns(Level.INSTANCE),
-    *_file_columns(),
+    # Of an instance that was deleted the path is null; the rest tells what it was.
+    *_file_columns(is_always_there=False),
     _word("availability"),
     Column("is_misdeclared", Boolean(), nullable=False),
     _moment("received_at"),
@@ -191,7 +192,7 @@ conflict = Table(
     _reference("instance"),
     # Whether the file kept aside came later than the archive's version or was replaced by it.
     _word("role"),
-    *_file_columns(),
+    *_file_columns(is_always_there=True),
     _word("sop_class_uid", MAX_UID_LENGTH),
     _word("study_instance_uid", MAX_UID_LENGTH),
     _word("series_instance_uid", MAX_UID_LENGTH),
@@ -203,6 +204,10 @@ conflict = Table(
     _reference("receipt"),
     _moment("recorded_at"),
     Index(None, "instance_pk"),
+    Index(None, "study_instance_uid"),
+    Index(None, "series_instance_uid"),
+    # Keepers name a conflict by its key: it must never come to mean another one.
+    sqlite_autoincrement=True,
 )
 
 discrepancy = Table(
@@ -218,6 +223,7 @@ discrepancy = Table(
     _word("sop_instance_uid", MAX_UID_LENGTH),
     _moment("recorded_at"),
     UniqueConstraint("level", "entity_pk", "keyword", "received_value"),
+    Index(None, "sop_instance_uid"),
 )
 
 job = Table(
@@ -237,6 +243,8 @@ job = Table(
     _moment("created_at"),
     _moment("updated_at"),
     Index(None, "state", "not_before"),
+    # A job that is done leaves no row, and its number must not come back in another one's.
+    sqlite_autoincrement=True,
 )
 
 store = Table(

@@ -65,6 +65,11 @@ class Tallies:
         self._studies[study_pk].instances += 1
         self._series[series_pk] += 1
 
+    def take_instance(self, study_pk: int, series_pk: int) -> None:
+        """Count an instance less; the collected values stay until `recount_study`."""
+        self._studies[study_pk].instances -= 1
+        self._series[series_pk] -= 1
+
     def add_sop_class(self, study_pk: int, sop_class_uid: str) -> None:
         """Collect a SOP Class that the study may not have had."""
         self._studies[study_pk].sop_classes.add(sop_class_uid)

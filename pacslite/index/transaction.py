@@ -101,6 +101,8 @@ class WriteTransaction:
         self.connection = connection
         self.cache = cache
         self.tallies = Tallies()
+        self.has_new_jobs = False
+        """Whether a job may be due once this is committed."""
 
     def flush(self) -> None:
         """Write the counters that commands of this transaction have raised."""

@@ -95,6 +95,7 @@ class IndexWriter:
         self._is_open = False
         self._is_healthy = True
         self._commits = self._commands = self._largest_group = self._replays = self._failures = 0
+        self._jobs_committed: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._run, name="pacslite-index", daemon=True)
 
     @property
@@ -135,6 +136,10 @@ class IndexWriter:
             self._queue.put(request)
         return request.future
 
+    def call_when_jobs_are_committed(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback`, if any, in the writer's thread after each commit by which jobs may be due."""
+        self._jobs_committed = callback
+
     def statistics(self) -> WriterStatistics:
         """Return the counters."""
         return WriterStatistics(
@@ -149,31 +154,76 @@ class IndexWriter:
         )
 
     def _run(self) -> None:
-        with Session(self._engine) as session:
-            is_running = True
-            while is_running:
-                group, is_running = self._next_group()
-                if group:
-                    self._carry_out(session, group)
-                    self._checkpointer.run_if_due(session.connection)
-                else:
-                    self._checkpointer.run(session.connection)
-            self._checkpointer.run(session.connection)
+        try:
+            with Session(self._engine, self._tell_of_jobs) as session:
+                while self._work(session):
+                    pass
+                self._checkpointer.run(session.connection)
+        finally:
+            self._abandon()
 
-    def _next_group(self) -> tuple[list[_Request[Any]], bool]:
-        """Wait for a request and take those behind it; an empty group when a log waits for an idle moment."""
+    def _work(self, session: Session) -> bool:
+        """Carry out the next group; return whether there may be another."""
         group: list[_Request[Any]] = []
+        is_running = True
+        try:
+            is_running = self._gather(group)
+            if group:
+                self._carry_out(session, group)
+                self._checkpointer.run_if_due(session.connection)
+            else:
+                self._checkpointer.run(session.connection)
+        # Whatever it is, those who wait must be told, and those who come be served.
+        except BaseException as error:  # noqa: BLE001 - see above
+            self._survive(group, error)
+        return is_running
+
+    def _survive(self, group: Sequence[_Request[Any]], error: BaseException) -> None:
+        self._is_healthy = False
+        log.critical("index.writer_failed", exc_info=error)
+        for request in group:
+            if not request.future.done():
+                # Nobody knows how far it came.
+                request.future.set_exception(CommitInDoubtError("The index failed in an unforeseen way"))
+        time.sleep(_RETRY_SECONDS)
+
+    def _abandon(self) -> None:
+        """Let nobody wait for a thread that has ended: all is done unless something was unforeseen."""
+        with self._gate:
+            was_open, self._is_open = self._is_open, False
+        if was_open:
+            self._is_healthy = False
+            log.critical("index.writer_ended", queued=self._queue.qsize())
+        while not self._queue.empty():
+            request = self._queue.get_nowait()
+            if request is not None and request.future.set_running_or_notify_cancel():
+                request.future.set_exception(OutOfResourcesError("The index is closed"))
+
+    def _tell_of_jobs(self) -> None:
+        if (callback := self._jobs_committed) is None:
+            return
+        try:
+            callback()
+        # It is committed, whoever cannot be told of it; jobs are looked for now and then in any case.
+        except Exception:
+            log.exception("index.jobs_not_told")
+
+    def _gather(self, group: list[_Request[Any]]) -> bool:
+        """Wait for a request and take those behind it; none when a log waits for an idle moment.
+
+        Returns False once the end was asked for.
+        """
         try:
             request = self._queue.get(timeout=_IDLE_SECONDS if self._checkpointer.is_useful else None)
             while request is not None:
                 if request.future.set_running_or_notify_cancel():
                     group.append(request)
                 if len(group) >= self._max_group_count:
-                    return group, True
+                    return True
                 request = self._queue.get_nowait()
         except queue.Empty:
-            return group, True
-        return group, False
+            return True
+        return False
 
     def _carry_out(self, session: Session, group: Sequence[_Request[Any]]) -> None:
         try:

@@ -21,6 +21,18 @@ class IndexRevisionError(PacsliteError):
     """The index is of another schema revision; the text names the command that mends it."""
 
 
+class OperationError(PacsliteError):
+    """What a keeper asked of an archive could not be done; the text says why."""
+
+
+class NotFoundError(OperationError):
+    """What a keeper named is not in the archive."""
+
+
+class OperationStoppedError(OperationError):
+    """An operation was ended at a safe point: the node stops, or nobody waits for it any longer."""
+
+
 class RefusedError(PacsliteError):
     """A request is answered with a failure status.
 
@@ -71,6 +83,15 @@ class DuplicateInstanceError(RefusedError):
     status = Status.FAILURE_0111_DUPLICATE_SOP_INSTANCE
 
 
+class ChangedDemographicsError(RefusedError):
+    """The patient's name, birth date or sex are not those of this Patient ID, and the archive refuses that.
+
+    The status is of the range that PS3.4 B.2.3 leaves to implementations (A7xx).
+    """
+
+    status = Status.FAILURE_A779_CONFLICTING_PATIENT_ATTRIBUTES
+
+
 class SopClassNotSupportedError(RefusedError):
     """The request's SOP Class is not the one of its presentation context (PS3.7 9.1.1.1.9, C.5.6)."""
 
@@ -87,6 +108,10 @@ class InvalidAttributeValueError(RefusedError):
     """An element of the command has a value that this request cannot have (PS3.7 C.5.9)."""
 
     status = Status.FAILURE_0106_INVALID_ATTRIBUTE_VALUE
+
+
+class UnavailableError(PacsliteError):
+    """The instance is known, but its file was deleted (Instance Availability, PS3.3 C.4.23.1.1)."""
 
 
 class AssociationError(PacsliteError):

@@ -17,13 +17,19 @@ class DuplicatePolicy(Enum):
 
 @unique
 class Outcome(Enum):
-    """What the index decided of a receipt."""
+    """What the index decided of a receipt.
+
+    HEALED: the same is here, but its file was missing or damaged; the newcomer's took its place.
+    REFUSED: the same UID is here with other content. REFUSED_PATIENT: it says otherwise of its patient.
+    """
 
     STORED = "stored"
     IDENTICAL = "identical"
+    HEALED = "healed"
     KEPT_ASIDE = "kept-aside"
     REPLACED = "replaced"
     REFUSED = "refused"
+    REFUSED_PATIENT = "refused-patient"
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,33 @@ class IndexSettings(Section):
     reader_count: ThreadCount = Field(default=4, description="Connections that read at a time.")
 
 
+class JobSettings(Section):
+    """How the node does what it promised to do later: removing files, forwarding."""
+
+    worker_count: ThreadCount = Field(default=4, description="Jobs at a time, in each archive.")
+    lease_seconds: Seconds = Field(
+        default=60.0,
+        description="How long after a node's last sign of life another one takes its jobs; the same on all "
+        "nodes that share an index.",
+    )
+    max_attempts: Count = Field(
+        default=10, description="Attempts after which a job is given up; `pacslite jobs retry` revives it."
+    )
+    retry_seconds_min: Seconds = Field(
+        default=5.0, description="The pause after the first failed attempt; it doubles with each further one."
+    )
+    retry_seconds_max: Seconds = Field(default=3600.0, description="The longest pause between two attempts.")
+    attempt_seconds: Seconds = Field(
+        default=600.0, description="How long one attempt may take before it counts as failed."
+    )
+
+    @model_validator(mode="after")
+    def _check_pauses_are_in_order(self) -> Self:
+        if self.retry_seconds_min > self.retry_seconds_max:
+            raise KeyedError("jobs.retry_seconds_min", "is longer than jobs.retry_seconds_max")
+        return self
+
+
 class LoggingSettings(Section):
     """What the node says on standard error."""
 

@@ -9,7 +9,13 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pacslite.model.instances import DuplicatePolicy
-from pacslite.settings.limits import AssociationSettings, IndexSettings, LoggingSettings, StorageSettings
+from pacslite.settings.limits import (
+    AssociationSettings,
+    IndexSettings,
+    JobSettings,
+    LoggingSettings,
+    StorageSettings,
+)
 from pacslite.settings.section import Section
 from pacslite.settings.values import (
     AeTitle,
@@ -32,6 +38,7 @@ __all__ = [
     "ArchiveSettings",
     "AssociationSettings",
     "IndexSettings",
+    "JobSettings",
     "Listener",
     "LoggingSettings",
     "PeerSettings",
@@ -68,6 +75,12 @@ class ArchiveSettings(Section):
         "`keep-first`: the newcomer is kept aside as a conflict; `replace-same-source`: a resend from the "
         "same calling AE title replaces, the old version is kept aside; `replace`: any newcomer replaces; "
         "`refuse`: the sender gets status 0111.",
+    )
+    refuse_changed_demographics: Flag = Field(
+        default=False,
+        description="Whether an instance is refused with status A779 when its Patient ID is known with "
+        "another name, birth date or sex. False: it is stored, the patient keeps what came first, and the "
+        "difference is journaled.",
     )
     accept_unknown_sop_classes: Flag = Field(
         default=False, description="Also accept storage of SOP classes that the node does not know."
@@ -149,6 +162,7 @@ class Settings(Section):
     )
     storage: StorageSettings = Field(default=StorageSettings(), description="Limits of the store.")
     index: IndexSettings = Field(default=IndexSettings(), description="How the index is written and read.")
+    jobs: JobSettings = Field(default=JobSettings(), description="How what was promised for later is done.")
     logging: LoggingSettings = Field(default=LoggingSettings(), description="What goes to standard error.")
 
     @property

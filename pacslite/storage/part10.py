@@ -2,8 +2,10 @@
 
 Built and read as bytes: it stands on the path of every instance. Private Information (0002,0102) under our
 creator UID is ASCII JSON padded with a space: `{"format": 1, "received": ISO 8601 in UTC, "sequence": number,
-"association": id, "implementation": [class UID, version name], "move": null or [AE title, message id]}`.
-With the AE titles and presentation addresses of the standard's own elements it holds the whole `Provenance`.
+"association": id, "implementation": [class UID, version name], "move": null or [AE title, message id],
+"check": digits}`. With the AE titles and presentation addresses of the standard's own elements it holds the
+whole `Provenance`. The check is the XXH3-64, in 16 hexadecimal digits, of all the head but these digits: so a
+head tells by itself whether it is as it was written.
 """
 
 import json
@@ -12,6 +14,8 @@ import struct
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import xxhash
 
 from pacslite.model.errors import CannotUnderstandError
 from pacslite.model.instances import InstanceKey, Provenance
@@ -28,6 +32,9 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 
 _PREAMBLE: Final = bytes(128) + b"DICM"
 _FORMAT: Final = 1
+_NO_CHECK: Final = "0" * 16
+_CHECK_END: Final = b'"}'
+_PADDING: Final = b"\0 "
 _URI_SCHEME: Final = "dicom:"
 _MAX_TEXT_LENGTH: Final = 16
 _GROUP: Final = 0x0002
@@ -61,12 +68,15 @@ class Part10Head(NamedTuple):
         Where the data set starts, in bytes.
     sequence_number
         As given to `build_part10_head`; None where `provenance` is None.
+    is_intact
+        False where the head says that this node's software wrote it, and is not what it wrote.
     """
 
     key: InstanceKey
     provenance: Provenance | None
     data_set_offset: int
     sequence_number: int | None
+    is_intact: bool = True
 
 
 def build_part10_head(key: InstanceKey, provenance: Provenance, sequence_number: int) -> bytes:
@@ -103,7 +113,9 @@ def build_part10_head(key: InstanceKey, provenance: Provenance, sequence_number:
             _long(_PRIVATE_INFORMATION, b"OB", _private_information(provenance, sequence_number)),
         )
     )
-    return b"%b\x02\x00\x00\x00UL\x04\x00%b%b" % (_PREAMBLE, len(elements).to_bytes(4, "little"), elements)
+    head = b"%b\x02\x00\x00\x00UL\x04\x00%b%b" % (_PREAMBLE, len(elements).to_bytes(4, "little"), elements)
+    start, end = _check_position(head)
+    return b"%b%b%b" % (head[:start], _check(head[:start], head[end:]), head[end:])
 
 
 def read_part10_head(source: Path | int) -> Part10Head:
@@ -130,6 +142,22 @@ def read_part10_head(source: Path | int) -> Part10Head:
             head = os.pread(file.fileno(), MAX_HEAD_BYTES, 0)
     else:
         head = os.pread(source, MAX_HEAD_BYTES, 0)
+    return parse_part10_head(head)
+
+
+def parse_part10_head(head: bytes) -> Part10Head:
+    """Do what `read_part10_head` does with the first bytes of a file.
+
+    Parameters
+    ----------
+    head
+        The whole file, or `MAX_HEAD_BYTES` of it or more.
+
+    Raises
+    ------
+    CannotUnderstandError
+        As `read_part10_head`.
+    """
     if head[128:132] != b"DICM":
         raise CannotUnderstandError("Not a DICOM Part 10 file")
     elements, data_set_offset = _meta_elements(head)
@@ -138,7 +166,13 @@ def read_part10_head(source: Path | int) -> Part10Head:
         strip_uid(elements.get(_SOP_INSTANCE, b"")),
         strip_uid(elements.get(_TRANSFER_SYNTAX, b"")),
     )
+    if strip_uid(elements.get(_PRIVATE_CREATOR, b"")) != PRIVATE_INFORMATION_CREATOR_UID:
+        return Part10Head(key, None, data_set_offset, None)
     provenance, sequence_number = _provenance(elements)
+    start, end = _check_position(head[:data_set_offset])
+    is_intact = head[start:end] == _check(head[:start], head[end:data_set_offset])
+    if provenance is None or not is_intact:
+        return Part10Head(key, None, data_set_offset, None, is_intact=False)
     return Part10Head(key, provenance, data_set_offset, sequence_number)
 
 
@@ -169,6 +203,18 @@ _IMPLEMENTATION: Final = _uid(_IMPLEMENTATION_CLASS, IMPLEMENTATION_CLASS_UID) +
 _PRIVATE_CREATOR_ELEMENT: Final = _uid(_PRIVATE_CREATOR, PRIVATE_INFORMATION_CREATOR_UID)
 
 
+def _check_position(head: bytes) -> tuple[int, int]:
+    """Return where the digits of the check start and end: nearly at the end of the head."""
+    end = len(head.rstrip(_PADDING)) - len(_CHECK_END)
+    return end - len(_NO_CHECK), end
+
+
+def _check(before: bytes, behind: bytes) -> bytes:
+    digest = xxhash.xxh3_64(before)
+    digest.update(behind)
+    return digest.hexdigest().encode("ascii")
+
+
 def _private_information(provenance: Provenance, sequence_number: int) -> str:
     is_moved = provenance.move_originator_ae_title or provenance.move_originator_message_id is not None
     return json.dumps(
@@ -184,6 +230,7 @@ def _private_information(provenance: Provenance, sequence_number: int) -> str:
             "move": [provenance.move_originator_ae_title, provenance.move_originator_message_id]
             if is_moved
             else None,
+            "check": _NO_CHECK,
         }
     )
 
@@ -208,8 +255,6 @@ def _meta_elements(head: bytes) -> tuple[dict[int, bytes], int]:
 
 
 def _provenance(elements: dict[int, bytes]) -> tuple[Provenance | None, int | None]:
-    if strip_uid(elements.get(_PRIVATE_CREATOR, b"")) != PRIVATE_INFORMATION_CREATOR_UID:
-        return None, None
     try:
         private = json.loads(elements.get(_PRIVATE_INFORMATION, b"").rstrip(b"\0 "))
         return _whole_provenance(elements, private), int(private["sequence"])

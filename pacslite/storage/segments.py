@@ -1,11 +1,13 @@
 """Segments: folders of files that are made, and synced into their folder, ahead of use."""
 
 import contextlib
+import json
 import os
 import shutil
 import threading
 import time
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,7 +19,10 @@ from pacslite.storage.folders import FOLDER_MODE, make_folder, sync_folder
 log = structlog.get_logger(__name__)
 
 SEAL_NAME: Final = "sealed"
-"""An empty file that says: every file of this segment has a row. Losing it costs one look at start."""
+"""A file that says: every file of this segment has a row. It is empty, and losing it costs one look at start.
+
+Where `pacslite reindex` found files that it could not index, it lists their names, as JSON, and is synced.
+"""
 
 RETRY_SECONDS: Final = 1.0
 _FILE_MODE: Final = 0o600
@@ -98,8 +103,12 @@ class SegmentMaker:
         self._thread.join()
         while self._slots:
             slot = self._slots.popleft()
-            with contextlib.suppress(OSError):
-                slot.path.unlink()
+            try:
+                slot.path.unlink(missing_ok=True)
+            except OSError as error:
+                # It has no row: recovery finds it at the next start, because its segment stays unsealed.
+                log.warning("file.not_removed", why=error.strerror)
+                continue
             if slot.segment.resolve():
                 slot.segment.seal()
 
@@ -178,8 +187,39 @@ class SegmentMaker:
         return Slot(path, f"{self._node_name}/{segment.path.name}/{name}", segment)
 
 
-def seal(segment: Path) -> None:
-    """Mark a segment as one whose files all have a row; first what was removed from it must stay removed."""
+def seal(segment: Path, left_alone: Collection[str] = ()) -> None:
+    """Mark a segment as one whose files all have a row; first what was removed from it must stay removed.
+
+    Parameters
+    ----------
+    segment
+        Its folder.
+    left_alone
+        Names of what lies there, has no row, and shall stay all the same.
+    """
     with contextlib.suppress(OSError):  # an unsealed segment is looked at again: no harm
         sync_folder(segment)
-        (segment / SEAL_NAME).touch(mode=_FILE_MODE)
+        path = segment / SEAL_NAME
+        if left_alone or (path.exists() and path.stat().st_size):
+            _write_seal(segment, json.dumps(sorted(left_alone)))
+        else:
+            path.touch(mode=_FILE_MODE)
+
+
+def left_alone(segment: Path) -> set[str]:
+    """Return the names of what a sealed segment holds beside the files that have a row."""
+    try:
+        return set(json.loads((segment / SEAL_NAME).read_text() or "[]"))
+    except (OSError, ValueError):
+        return set()
+
+
+def _write_seal(segment: Path, text: str) -> None:
+    # A seal that says something must not be lost: recovery would remove what it protects.
+    draft = segment / f"{SEAL_NAME}.new"
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(segment / SEAL_NAME)
+    sync_folder(segment)

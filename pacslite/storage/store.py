@@ -25,6 +25,20 @@ READ_THREADS: Final = 2
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
+def stored_path(folder: Path, relative_path: str) -> Path:
+    """Return where a file of the store at `folder` lies.
+
+    Raises
+    ------
+    DataFolderError
+        `relative_path`, which the index holds, leaves the store.
+    """
+    parts = PurePosixPath(relative_path).parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        raise DataFolderError(f"{relative_path!r} is no path of the store")
+    return folder.joinpath(*parts)
+
+
 @dataclass(slots=True)
 class StoreHealth:
     """What has gone wrong with the disk since the start."""
@@ -91,17 +105,8 @@ class Store:
         return IncomingFile(self._writing, head)
 
     def path(self, relative_path: str) -> Path:
-        """Return where a stored file lies.
-
-        Raises
-        ------
-        DataFolderError
-            `relative_path`, which the index holds, leaves the store.
-        """
-        parts = PurePosixPath(relative_path).parts
-        if not parts or parts[0] == "/" or ".." in parts:
-            raise DataFolderError(f"{relative_path!r} is no path of the store")
-        return self.folder.joinpath(*parts)
+        """Return where a stored file lies; see `stored_path`."""
+        return stored_path(self.folder, relative_path)
 
     def run(self, job: Callable[[], T]) -> Future[T]:
         """Return what `job`, which only reads, returns from a reading thread."""

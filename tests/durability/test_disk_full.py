@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 from support.acknowledged_sender import Ledger, make_instance, store
-from support.invariant import check_archive, stored_files
+from support.invariant import archive_folder, check_archive, stored_files
 from support.mounts import tmpfs
 from support.processes import NodeProcess
 from support.scripted_peer import ScriptedPeer
@@ -100,3 +100,15 @@ def test_the_reserve_is_left_on_the_disk(tmp_path: Path) -> None:
         ballast.write_bytes(bytes(8 * 1024 * 1024))
         with NodeProcess(disk / "data", settings=SMALL | {"storage.reserve_bytes": reserve}) as node:
             check_full_and_freed(node, 300_000, [ballast])
+
+
+def test_a_disk_that_is_full_for_the_index_alone_refuses(tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=2m") as disk:
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(1024 * 1024))
+        data_folder = tmp_path / "data"
+        archive_folder(data_folder).mkdir(parents=True)
+        (archive_folder(data_folder) / "index.sqlite").symlink_to(disk / "index.sqlite")  # where checks look
+        archive = {"name": "main", "index_url": f"sqlite:///{disk / 'index.sqlite'}"}
+        with NodeProcess(data_folder, settings=SMALL | {"archives": [archive]}) as node:
+            check_full_and_freed(node, 4_000, [ballast])

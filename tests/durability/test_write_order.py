@@ -88,6 +88,19 @@ def test_a_trace_in_which_a_step_comes_late_or_early_fails(moved: int, behind: i
         check([*rest[:place], HONEST[moved], *rest[place:]])
 
 
+OPEN_LOG = f'9 2.9 openat(AT_FDCWD, "{LOG}", O_RDWR|O_CREAT, 0600) = 6<{LOG}>'
+SYNC_LOG_FOLDER = "9 3.4 fsync(7</data/archives/main>) = 0"
+
+
+def test_the_entry_of_a_new_log_is_durable_too_and_of_one_that_is_there_it_is_already() -> None:
+    with pytest.raises(OrderError, match="wal was made in it"):
+        check([OPEN_LOG, *HONEST])
+    assert check([OPEN_LOG, *HONEST[:8], SYNC_LOG_FOLDER, OPEN_LOG, *HONEST[8:]]) == 1
+    removed = f'9 2.8 unlink("{LOG}") = 0'
+    with pytest.raises(OrderError, match="wal was made in it"):
+        check([OPEN_LOG, SYNC_LOG_FOLDER, removed, OPEN_LOG, *HONEST])
+
+
 def test_a_trace_in_which_the_file_is_renamed_fails() -> None:
     with pytest.raises(OrderError):
         check([*HONEST[:8], f'8 2.9 rename("/data/tmp", "{FILE}") = 0', *HONEST[8:]])

@@ -19,8 +19,8 @@ from support.scripted_peer import ScriptedPeer, parse_command
 
 from pacslite.client import store
 from pacslite.client.echo import echo
-from pacslite.client.files import read_instance_file
-from pacslite.client.store import SendSummary, Verdict, find_files
+from pacslite.client.store import SendSummary, Verdict
+from pacslite.media.files import find_files, read_instance_file
 from pacslite.model.errors import AssociationError, AssociationRejectedError
 from pacslite.settings.schema import PeerSettings
 from pacslite.testing import RunningNode, make_instance, make_study, running_node, write_instance
@@ -299,7 +299,7 @@ def test_a_file_that_shrinks_while_it_is_sent(run: Run, tmp_path: Path) -> None:
         run(send(peer, [tmp_path], listener))
     told = {result.path.name: (result.verdict, result.reason) for result in listener.results}
     assert told == {
-        "a.dcm": (Verdict.FAILED, "the file was changed while it was sent"),
+        "a.dcm": (Verdict.FAILED, "the file was changed meanwhile"),
         "b.dcm": (Verdict.STORED, "told why"),
     }
 

@@ -34,6 +34,15 @@ class Instance:
         return hashlib.sha256(self.data_set).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A Success that a sender had in its hands at a time of CLOCK_MONOTONIC."""
+
+    at_ns: int
+    uid: str
+    digest: str
+
+
 @dataclass
 class Ledger:
     """Digests of the data sets of each SOP Instance: what was sent, and what was answered with 0000."""
@@ -41,15 +50,24 @@ class Ledger:
     sent: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     acknowledged: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     refusals: list[int] = field(default_factory=list)
+    promises: list[Promise] = field(default_factory=list)
+
+    def until(self, at_ns: int) -> "Ledger":
+        """Return what had been promised at a moment, of all that was ever sent."""
+        past = Ledger(sent=self.sent)
+        for promise in self.promises:
+            if promise.at_ns <= at_ns:
+                past.acknowledged[promise.uid].add(promise.digest)
+        return past
 
     @property
     def acknowledged_count(self) -> int:
         return sum(len(digests) for digests in self.acknowledged.values())
 
 
-def make_instance(rng: random.Random, uid: str, size_bytes: int) -> Instance:
-    """Return a CT instance of random pixels in one of a few studies."""
-    study = rng.randrange(5)
+def make_instance(rng: random.Random, uid: str, size_bytes: int, *, study: int | None = None) -> Instance:
+    """Return a CT instance of random pixels, in one of a few studies if none is given."""
+    study = rng.randrange(5) if study is None else study
     series = f"{study}.{rng.randrange(3)}"
     elements = [
         _short(0x0008, 0x0016, b"UI", pdus.padded(pdus.CT_IMAGE_STORAGE)),
@@ -83,11 +101,22 @@ class AcknowledgedSender:
         Written to by all associations; keeps what earlier senders wrote.
     seed
         The same seed sends the same instances, unless the node is asked when to stop.
+    largest_bytes
+        Of pixel data.
     """
 
-    def __init__(self, address: Address, ledger: Ledger, seed: int, *, association_count: int = 4) -> None:
+    def __init__(
+        self,
+        address: Address,
+        ledger: Ledger,
+        seed: int,
+        *,
+        association_count: int = 4,
+        largest_bytes: int = LARGEST_BYTES,
+    ) -> None:
         self.ledger = ledger
         self._address = address
+        self._largest_bytes = largest_bytes
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._first_answer = threading.Event()
@@ -126,7 +155,7 @@ class AcknowledgedSender:
         try:
             with ScriptedPeer.connect(self._address, deadline_seconds=30.0) as peer:
                 peer.associate()
-                for count, instance in enumerate(_instances(rng, name)):
+                for count, instance in enumerate(_instances(rng, name, self._largest_bytes)):
                     if self._stop.is_set():
                         break
                     self._send(peer, instance, count % 0xFFFF + 1)
@@ -139,20 +168,29 @@ class AcknowledgedSender:
         with self._lock:
             self.ledger.sent[instance.uid].add(digest)
         status = store(peer, instance, message_id)
+        answered_at_ns = time.monotonic_ns()
         with self._lock:
             if status:
                 self.ledger.refusals.append(status)
             else:
                 self.ledger.acknowledged[instance.uid].add(digest)
+                self.ledger.promises.append(Promise(answered_at_ns, instance.uid, digest))
         self._first_answer.set()
 
 
 @contextmanager
 def sending(
-    address: Address, ledger: Ledger, seed: int, *, association_count: int = 4
+    address: Address,
+    ledger: Ledger,
+    seed: int,
+    *,
+    association_count: int = 4,
+    largest_bytes: int = LARGEST_BYTES,
 ) -> Iterator[AcknowledgedSender]:
     """Send while the context lasts; at its end every thread has ended."""
-    sender = AcknowledgedSender(address, ledger, seed, association_count=association_count)
+    sender = AcknowledgedSender(
+        address, ledger, seed, association_count=association_count, largest_bytes=largest_bytes
+    )
     sender.start()
     try:
         yield sender
@@ -161,7 +199,7 @@ def sending(
             sender.stop()
 
 
-def _instances(rng: random.Random, name: str) -> Iterator[Instance]:
+def _instances(rng: random.Random, name: str, largest_bytes: int) -> Iterator[Instance]:
     known: list[Instance] = []
     count = 0
     while True:
@@ -170,7 +208,7 @@ def _instances(rng: random.Random, name: str) -> Iterator[Instance]:
             continue
         count += 1
         # evenly over the orders of magnitude: most instances are small, some are of the largest size
-        size = int(SMALLEST_BYTES * (LARGEST_BYTES / SMALLEST_BYTES) ** rng.random())
+        size = int(SMALLEST_BYTES * (largest_bytes / SMALLEST_BYTES) ** rng.random())
         instance = make_instance(rng, f"{_ROOT}.9.{name}.{count}", size)
         known = [*known[-20:], instance]
         yield instance

@@ -137,3 +137,46 @@ def _path_of(what: Any) -> str:
 
 NO_ROOM = errno.ENOSPC
 BROKEN = errno.EIO
+
+
+class FailingCalls:
+    """A function of `os` whose calls about a folder fail, from the `first` to the `last`, wherever made from.
+
+    Parameters
+    ----------
+    folder
+        Calls about what lies in it, or is it, count; others pass.
+    function
+        Name of the function; its first argument is a path or a descriptor.
+    """
+
+    def __init__(
+        self, folder: Path, function: str, error_number: int, *, first: int = 1, last: int = FOR_EVER
+    ) -> None:
+        self._folder = folder
+        self._name = function
+        self._function = getattr(os, function)
+        self._error_number = error_number
+        self._first = first
+        self._last = last
+        self._lock = threading.Lock()
+        self.calls = 0
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put itself in the function's place."""
+        monkeypatch.setattr(os, self._name, self)
+
+    @property
+    def has_failed(self) -> bool:
+        return self.calls >= self._first
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        path = _path_of(arguments[0])
+        if Path(path).is_relative_to(self._folder) and self._is_failing():
+            raise OSError(self._error_number, os.strerror(self._error_number), path)
+        return self._function(*arguments, **named)
+
+    def _is_failing(self) -> bool:
+        with self._lock:
+            self.calls += 1
+            return self._first <= self.calls <= self._last

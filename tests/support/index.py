@@ -15,7 +15,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from pacslite.index import migrate
 from pacslite.index.engine import open_reader_engine, open_writer_engine
-from pacslite.index.entries import Comparison, IndexEntry, Recorded
+from pacslite.index.entries import Comparison, IndexEntry, Inspection, Question, Recorded
 from pacslite.index.reader import IndexReader
 from pacslite.index.recording import record_receipt
 from pacslite.index.transaction import WriteTransaction
@@ -106,12 +106,20 @@ class Index:
         return self.writer.submit(lambda transaction: record_receipt(transaction, entry))
 
     def receive(self, entry: IndexEntry) -> Recorded:
-        """Record `entry`; where the index asks for a comparison, answer that the contents differ."""
+        """Record `entry`; answer what the index asks: contents differ, and files are whole."""
+        return self.receive_over(entry, is_whole=True)
+
+    def receive_over(self, entry: IndexEntry, *, is_whole: bool) -> Recorded:
+        """Record `entry`; contents differ, and files that the index has are whole or not."""
         recorded = self.submit(entry).result(timeout=20)
         while recorded.outcome is None:
             assert recorded.existing is not None
-            verdict = Comparison(recorded.existing.digest, is_same_content=False)
-            recorded = self.submit(replace(entry, comparison=verdict)).result(timeout=20)
+            if recorded.question is Question.INSPECT:
+                entry = replace(entry, inspection=Inspection(recorded.existing.path, is_whole))
+            else:
+                comparison = Comparison(recorded.existing.digest, is_same_content=False)
+                entry = replace(entry, comparison=comparison)
+            recorded = self.submit(entry).result(timeout=20)
         return recorded
 
     @contextmanager

@@ -1,10 +1,12 @@
 """What must hold of an archive's folder, whatever happened to the node that wrote it."""
 
 import hashlib
+import json
+import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +21,12 @@ _NAMED = """
     SELECT instance.sop_instance_uid, named.path, named.file_bytes, named.data_set_offset
     FROM (
         SELECT pk AS instance_pk, path, file_bytes, data_set_offset FROM instance
+        WHERE path IS NOT NULL
         UNION ALL SELECT instance_pk, path, file_bytes, data_set_offset FROM conflict
     ) AS named JOIN instance ON instance.pk = named.instance_pk
+    WHERE named.path IS NOT NULL
 """
+_DOOMED = "SELECT json_extract(payload, '$.paths') FROM job WHERE kind = 'remove-files'"
 
 
 @dataclass(frozen=True)
@@ -38,30 +43,51 @@ def archive_folder(data_folder: Path) -> Path:
     return data_folder / "archives" / "main"
 
 
+@contextmanager
+def opened_index(data_folder: Path) -> Iterator[sqlite3.Connection]:
+    uri = f"file:{archive_folder(data_folder)}/index.sqlite?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as index:
+        yield index
+
+
 def rows_of(data_folder: Path) -> list[Row]:
     """Return what the index names, after checking that the database is sound."""
-    with closing(
-        sqlite3.connect(f"file:{archive_folder(data_folder)}/index.sqlite?mode=ro", uri=True)
-    ) as index:
+    with opened_index(data_folder) as index:
         assert index.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert index.execute("PRAGMA foreign_key_check").fetchall() == []
         return [Row(*values) for values in index.execute(_NAMED)]
 
 
-def check_archive(data_folder: Path, ledger: Ledger, *, is_running: bool) -> None:
+def doomed_paths(data_folder: Path) -> set[str]:
+    """Return the files that a job is still to remove."""
+    with opened_index(data_folder) as index:
+        return {path for (paths,) in index.execute(_DOOMED) for path in json.loads(paths)}
+
+
+def check_archive(
+    data_folder: Path, ledger: Ledger, *, is_running: bool, may_be_gone: Collection[str] = ()
+) -> None:
     """Check what was promised.
 
     Every acknowledged data set is in the index and on disk byte for byte; every row's file holds what was
     sent, whole; the store has no other files than those that rows name, its own bookkeeping and, while a node
-    runs, the empty ones that it has made ahead.
+    runs, the empty ones that it has made ahead and those of deleted instances that a job is to remove.
+
+    Parameters
+    ----------
+    may_be_gone
+        SOP Instances whose deletion was asked for and not yet confirmed.
     """
     rows = rows_of(data_folder)
     store = archive_folder(data_folder) / "store"
     kept = _kept(store, rows)
     for uid, digests in ledger.acknowledged.items():
-        assert digests <= kept[uid], f"acknowledged and lost: {uid}"
+        is_there = digests <= kept[uid]
+        assert is_there or uid in may_be_gone, f"acknowledged and lost: {uid}"
     _check_nothing_else_is_kept(kept, ledger.sent)
-    strays = set(_strays(store, {row.path for row in rows}, is_running=is_running))
+    doomed = doomed_paths(data_folder)
+    assert is_running or not doomed, "files are left to be removed"
+    strays = set(_strays(store, {row.path for row in rows} | doomed, is_running=is_running))
     assert not strays, f"files without a row: {sorted(strays)}"
 
 
@@ -89,10 +115,12 @@ def _check_nothing_else_is_kept(kept: Mapping[str, set[str]], sent: Mapping[str,
 
 
 def _strays(store: Path, named: set[str], *, is_running: bool) -> Iterator[str]:
-    for path in store.rglob("*"):
-        name = str(path.relative_to(store))
-        if path.is_dir() or name in named or path.name in BOOKKEEPING:
-            continue
-        is_made_ahead = not path.stat().st_size and not (path.parent / SEAL_NAME).exists()
-        if not (is_running and is_made_ahead):
-            yield name
+    for folder, _, names in os.walk(store):
+        for path in (Path(folder, name) for name in names):
+            name = str(path.relative_to(store))
+            if name in named or path.name in BOOKKEEPING:
+                continue
+            with suppress(FileNotFoundError):  # a node that runs clears up
+                is_made_ahead = not path.stat().st_size and not (path.parent / SEAL_NAME).exists()
+                if not (is_running and is_made_ahead):
+                    yield name

@@ -100,7 +100,7 @@ def check_nothing_else(running: RunningNode) -> None:
     for path in running.stored_paths():
         assert _size_bytes(archive_of(running).store.path(path)), f"{path} has a row and no file"
     folder = running.settings.data_folder
-    known = {"lock", "archives"}
+    known = {"lock", "archives", "control.sock"}
     assert {path.name for path in folder.iterdir()} <= known
     inside = {path.name for path in (folder / "archives" / "main").iterdir()}
     assert inside <= {"store", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "unparsable"}

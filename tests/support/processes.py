@@ -40,6 +40,8 @@ class NodeProcess:
         Settings by dotted key; they travel in the environment.
     wrapper
         A command that starts the node, such as strace with its options.
+    program
+        What is the node, in place of `pacslite serve`.
     """
 
     def __init__(
@@ -48,9 +50,10 @@ class NodeProcess:
         *arguments: str,
         settings: Mapping[str, object] | None = None,
         wrapper: Sequence[str] = (),
+        program: Sequence[str] = SERVE,
     ) -> None:
         self.data_folder = data_folder
-        self._command = [*wrapper, *SERVE, "--port", "0", "--json", "--data", str(data_folder), *arguments]
+        self._command = [*wrapper, *program, "--port", "0", "--json", "--data", str(data_folder), *arguments]
         self._environment = environment({"logging.format": "json"} | dict(settings or {}))
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process: subprocess.Popen[bytes]

@@ -10,7 +10,7 @@ from support.scripted_peer import parse_command
 
 TRACED = (
     "openat,mkdir,mkdirat,write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,"
-    "sendto,sendmsg,rename,renameat,renameat2,link,linkat,ftruncate,truncate"
+    "sendto,sendmsg,rename,renameat,renameat2,link,linkat,unlink,unlinkat,ftruncate,truncate"
 )
 SHOWN_BYTES = 4200
 """A page of the index, so that the path of an instance is seen in the log."""
@@ -25,6 +25,7 @@ _WRITES = frozenset({"write", "writev", "pwrite64", "pwritev", "pwritev2"})
 _SYNCS = frozenset({"fsync", "fdatasync"})
 _SENDS = frozenset({"write", "writev", "sendto", "sendmsg"})
 _MOVES = frozenset({"rename", "renameat", "renameat2", "link", "linkat", "truncate", "ftruncate"})
+_REMOVALS = frozenset({"unlink", "unlinkat"})
 _FRAME_HEADER_BYTES = 24
 _SUCCESS = 0x0000
 
@@ -125,7 +126,7 @@ class _History:
             raise OrderError(f"{path} was written after it was synced")
         committed = self._committed(path, synced.ended)
         self._sync_of(self._log, committed.ended, sent, f"the commit of {path}")
-        for call in self._made(self._log):
+        for call in self._made_anew(self._log):
             self._check_entry(self._log, call, sent)
 
     def _of(self, names: frozenset[str], path: str | None = None) -> Iterator[Call]:
@@ -136,6 +137,15 @@ class _History:
             is_file = call.name == "openat" and "O_CREAT" in call.arguments
             if (is_file or call.name in ("mkdir", "mkdirat")) and call.path == path:
                 yield call
+
+    def _made_anew(self, path: str) -> Iterator[Call]:
+        """Yield what made a file that was not there: SQLite opens its log with O_CREAT every time."""
+        made, removed = set(self._made(path)), self._of(_REMOVALS, path)
+        is_there = False
+        for call in sorted([*made, *removed], key=lambda call: call.ended):
+            if call in made and not is_there:
+                yield call
+            is_there = call in made
 
     def _check_entry(self, path: str, made: Call, before: int) -> None:
         """Check that the folder that holds `path` was synced between `made` and `before`."""
@@ -195,7 +205,7 @@ def _parse_call(text: str, begun: int, ended: int) -> Call | None:
         return None
     name, arguments = match[1], match[2]
     strings = [_unescape(quoted) for quoted in _QUOTED.findall(arguments)]
-    if name in ("openat", "mkdir", "mkdirat"):
+    if name in {"openat", "mkdir", "mkdirat"} | _REMOVALS:
         return Call(name, strings[0].decode(), b"", arguments, begun, ended)
     descriptor = _DESCRIPTOR.match(arguments)
     path = descriptor[1] if descriptor is not None else ""

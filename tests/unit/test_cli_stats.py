@@ -26,6 +26,7 @@ def test_an_empty_archive(tmp_path: Path) -> None:
                 "instances": 0,
                 "conflicts": 0,
                 "discrepancies": 0,
+                "unavailable": 0,
                 "file_bytes": 0,
             }
         ],

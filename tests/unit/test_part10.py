@@ -114,7 +114,7 @@ def test_head_read_back_is_what_was_built(
     )
     head = build_part10_head(key, provenance, sequence_number)
     path = written(tmp_path_factory.mktemp("head"), head, b"\x08\x00")
-    assert read_part10_head(path) == (key, provenance, len(head), sequence_number)
+    assert read_part10_head(path) == (key, provenance, len(head), sequence_number, True)
     assert len(head) % 2 == 0
 
 
@@ -180,4 +180,17 @@ def test_private_information_that_is_not_ours_gives_no_provenance(tmp_path: Path
     head = head[:start] + b"\x02\x00\x02\x01OB\0\0" + len(private).to_bytes(4, "little") + private
     read = read_part10_head(written(tmp_path, head))
     assert read.provenance is None
+    assert not read.is_intact
     assert read.key == KEY
+
+
+def test_a_flipped_bit_anywhere_shows(tmp_path: Path) -> None:
+    head = build_part10_head(KEY, PROVENANCE, 7)
+    for position in range(len(head)):
+        flipped = bytearray(head)
+        flipped[position] ^= 1 << position % 8
+        try:
+            read = read_part10_head(written(tmp_path, bytes(flipped)))
+        except CannotUnderstandError:
+            continue
+        assert read.provenance is None, position

@@ -1,10 +1,10 @@
-"""Files to send: what instance each holds and where its data set lies, found without decoding it."""
+"""Files with instances: what each holds and where its data set lies, found without decoding it."""
 
 import os
 import stat
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -85,11 +85,52 @@ class InstanceFile:
         """
         wanted = sum(map(len, pieces))
         with self.path.open("rb", buffering=0) as file:
-            if _version(os.fstat(file.fileno())) != self.version:
-                raise OSError("the file was changed while it was sent")
+            self.check_unchanged(file.fileno())
             found = os.preadv(file.fileno(), pieces, self.data_set_offset + position)
         if found != wanted:
             raise OSError("the file could not be read to its end")
+
+    def check_unchanged(self, descriptor: int) -> None:
+        """Verify that `descriptor` is of the file that was recognised, and that nobody has changed it.
+
+        Raises
+        ------
+        OSError
+            It is not.
+        """
+        if _version(os.fstat(descriptor)) != self.version:
+            raise OSError("the file was changed meanwhile")
+
+
+class FoundFile(NamedTuple):
+    """A file that may hold an instance; `is_named` when it was asked for by its own path."""
+
+    path: Path
+    is_named: bool
+
+
+def find_files(paths: Iterable[Path]) -> Iterator[FoundFile]:
+    """Yield the files at `paths`, and those in the folders among them, in order of name.
+
+    Links to folders inside a folder are not followed; they are yielded like files, and so are folders that
+    cannot be read.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from _files_in(path)
+        else:
+            yield FoundFile(path, is_named=True)
+
+
+def _files_in(root: Path) -> Iterator[FoundFile]:
+    errors: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=errors.append):
+        folders.sort()
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        for name in sorted([*names, *links]):
+            yield FoundFile(Path(folder, name), is_named=False)
+    for error in errors:
+        yield FoundFile(Path(error.filename), is_named=True)
 
 
 def read_instance_file(path: Path) -> InstanceFile:
@@ -109,11 +150,44 @@ def read_instance_file(path: Path) -> InstanceFile:
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
         raise NotAnInstanceError("not a regular file")
     with path.open("rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
-        head = os.pread(file.fileno(), HEAD_BYTES, 0)
-    meta, offset = _meta(head)
-    syntax = strip_uid(meta.get(_META_TRANSFER_SYNTAX, b"")) or _guess_syntax(head[offset:])
-    found = meta | _identification(head[offset:], syntax)
+        return recognise(path, read_head(file.fileno()))
+
+
+class Head(NamedTuple):
+    """The first bytes of a file, at most `HEAD_BYTES`, and the file's status before they were read."""
+
+    data: bytes
+    status: os.stat_result
+
+
+def read_head(descriptor: int) -> Head:
+    """Read what `recognise` needs; the descriptor's position is left alone.
+
+    Raises
+    ------
+    NotAnInstanceError
+        It is of no regular file.
+    OSError
+        It cannot be read.
+    """
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAnInstanceError("not a regular file")
+    return Head(os.pread(descriptor, HEAD_BYTES, 0), status)
+
+
+def recognise(path: Path, head: Head) -> InstanceFile:
+    """Recognise the file at `path` by its head.
+
+    Raises
+    ------
+    NotAnInstanceError
+        It holds no instance.
+    """
+    data, status = head
+    meta, offset = _meta(data)
+    syntax = strip_uid(meta.get(_META_TRANSFER_SYNTAX, b"")) or _guess_syntax(data[offset:])
+    found = meta | _identification(data[offset:], syntax)
     key = InstanceKey(
         strip_uid(found.get(_SOP_CLASS) or found.get(_META_SOP_CLASS, b"")),
         strip_uid(found.get(_SOP_INSTANCE) or found.get(_META_SOP_INSTANCE, b"")),

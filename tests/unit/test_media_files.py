@@ -8,7 +8,7 @@ from pydicom import Dataset
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 from support.real_files import readable_files
 
-from pacslite.client.files import (
+from pacslite.media.files import (
     HEAD_BYTES,
     BrokenInstanceError,
     NotAnInstanceError,

@@ -1,0 +1,1 @@
+"""Files that others wrote: found, and recognised without decoding them (PS3.10)."""
