@@ -150,19 +150,28 @@ def _bar() -> "Iterator[Progress]":
         TimeRemainingColumn,
     )
 
+    told = ""
+
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         redirect_stdout=sys.stdout.isatty(),  # else its lines would leave the file they are meant for
         transient=True,
     )
-    task = bar.add_task("", total=None, visible=False)
+    task = bar.add_task("", total=None, visible=False, rate="")
 
     def progress(done: int, total: int | None, what: str) -> None:
-        bar.update(task, completed=done, total=total, description=what, visible=True)
+        nonlocal told
+        if what != told:  # the next step is as fast as it is, whatever the last one was
+            told = what
+            bar.reset(task)
+        speed = bar.tasks[0].speed
+        rate = "" if speed is None else f"{speed:.0f}/s"
+        bar.update(task, completed=done, total=total, description=what, visible=True, rate=rate)
 
     with bar:
         yield progress

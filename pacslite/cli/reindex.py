@@ -12,7 +12,7 @@ from pacslite.cli.options import ConfigOption, DataOption, JsonOption, quiet_set
 from pacslite.model.errors import DataFolderError
 
 if TYPE_CHECKING:
-    from pacslite.archive.reindex import ReindexReport
+    from pacslite.archive.reindex.report import ReindexReport
 
 
 def reindex(
@@ -33,7 +33,7 @@ def reindex(
     "left": {path: reason}, "seconds"}.
     """
     # SQLAlchemy takes half of the start-up, which --help and other commands need not wait for.
-    from pacslite.archive.reindex import reindex as rebuild  # noqa: PLC0415 - see above
+    from pacslite.archive.reindex.run import reindex as rebuild  # noqa: PLC0415 - see above
     from pacslite.storage.lock import DataFolderLock, find_owner  # noqa: PLC0415 - see above
 
     settings = quiet_settings_from(config, data)

@@ -21,7 +21,7 @@ from pacslite.archive.conflicts import ConflictArguments, accept_conflict, disca
 from pacslite.archive.deletion import DeleteArguments, delete
 from pacslite.archive.fsck import Finding, FsckReport, Kind, fsck
 from pacslite.archive.operation import ignore_progress
-from pacslite.archive.reindex import reindex
+from pacslite.archive.reindex.run import reindex
 from pacslite.model.instances import DuplicatePolicy
 from pacslite.settings.schema import Settings
 from pacslite.storage.part10 import read_part10_head

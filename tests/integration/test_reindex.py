@@ -31,7 +31,8 @@ from pacslite.archive.archive import Archive
 from pacslite.archive.conflicts import ConflictArguments, accept_conflict
 from pacslite.archive.deletion import DeleteArguments, delete
 from pacslite.archive.operation import ignore_progress
-from pacslite.archive.reindex import ReindexReport, reindex
+from pacslite.archive.reindex.report import ReindexReport
+from pacslite.archive.reindex.run import reindex
 from pacslite.index.deletion import Target, find_instances, settle, take_instances
 from pacslite.index.jobs import enqueue
 from pacslite.index.transaction import WriteTransaction

@@ -1,6 +1,4 @@
-"""Making an archive's index anew from its files."""
+"""Making an archive's index anew from its files.
 
-from pacslite.archive.reindex.report import ReindexReport
-from pacslite.archive.reindex.run import reindex
-
-__all__ = ["ReindexReport", "reindex"]
+`run.reindex` does it. Nothing is imported here, so that processes which only read files start soon.
+"""
