@@ -373,6 +373,41 @@ def take(archive: Archive, target: Target, *, is_forgetting: bool) -> None:
     archive.writer.submit(command).result()
 
 
+def test_healed_files_keep_their_history(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    instance = make_instance()
+    aside = make_instance(SOPInstanceUID=instance.sop_instance_uid, Rows=9)
+    with started(settings) as archive:
+        for each in (instance, aside):
+            keep(archive, each)
+        (conflict,) = archive.reader.conflicts(instance.sop_instance_uid)
+        damaged = [archive.store.path(path) for path in (path_in(archive, instance), conflict["path"])]
+        for path in damaged:
+            flip_a_bit(path)
+        assert [keep(archive, each).value for each in (instance, aside)] == ["healed", "healed"]
+    before = dump(index_of(tmp_path))
+    _, after = rebuilt(settings)
+    assert not difference(before, after)
+    lose_index(tmp_path)
+    for path in damaged:
+        path.unlink()
+    report, after = rebuilt(settings)
+    assert (report.instances, report.conflicts) == (1, 1)
+    assert not difference(before, after, "patient", "instance")
+
+
+def test_rows_that_refer_to_nothing_make_a_former_index_unreadable(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    with started(settings) as archive:
+        keep(archive, make_instance())
+    before = dump(index_of(tmp_path))
+    with closing(sqlite3.connect(index_of(tmp_path))) as index, index:
+        index.execute("UPDATE receipt SET instance_pk = 4711")
+    report, after = rebuilt(settings)
+    assert report.former == "unreadable: a row of receipt refers to a row of instance that is not there"
+    assert not difference(before, after)
+
+
 def test_an_older_index_learns_what_came_since(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     study = unique_uid()
