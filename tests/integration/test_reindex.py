@@ -30,6 +30,7 @@ from support.real_files import RealFile, colliding_files, distinct_files
 from pacslite.archive.archive import Archive
 from pacslite.archive.conflicts import ConflictArguments, accept_conflict
 from pacslite.archive.deletion import DeleteArguments, delete
+from pacslite.archive.fsck import fsck
 from pacslite.archive.operation import ignore_progress
 from pacslite.archive.reindex.report import ReindexReport
 from pacslite.archive.reindex.run import reindex
@@ -513,6 +514,7 @@ def test_postgresql_is_filled_when_it_is_empty(tmp_path: Path, postgresql_url: s
     with started(settings) as archive:
         assert archive.reader.counts() == before
         assert keep(archive, make_instance()).value == "stored"
+        assert fsck(archive, is_node_running=lambda: True).findings == []
     with pytest.raises(OperationError, match="create an empty database"):
         reindex(settings, settings.archives[0])
 
