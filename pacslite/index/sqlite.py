@@ -189,10 +189,12 @@ def fold_in(path: Path) -> bool:
     return not busy
 
 
-def complaints(connection: Connection, schema: str = "main") -> list[str]:
+def complaints(connection: Connection) -> list[str]:
     """Return what SQLite finds wrong with a database; nothing when it is sound."""
-    rows = connection.exec_driver_sql(f"PRAGMA {schema}.integrity_check").scalars().all()
-    return [] if rows == ["ok"] else [str(row) for row in rows]
+    rows = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    found = [] if rows == ["ok"] else [str(row) for row in rows]
+    dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    return found + [f"a row of {row[0]} refers to a row of {row[2]} that is not there" for row in dangling]
 
 
 def copy_sequences(connection: Connection) -> None:

@@ -30,6 +30,7 @@ from support.real_files import RealFile, colliding_files, distinct_files
 from pacslite.archive.archive import Archive
 from pacslite.archive.conflicts import ConflictArguments, accept_conflict
 from pacslite.archive.deletion import DeleteArguments, delete
+from pacslite.archive.fsck import fsck
 from pacslite.archive.operation import ignore_progress
 from pacslite.archive.reindex.report import ReindexReport
 from pacslite.archive.reindex.run import reindex
@@ -373,6 +374,41 @@ def take(archive: Archive, target: Target, *, is_forgetting: bool) -> None:
     archive.writer.submit(command).result()
 
 
+def test_healed_files_keep_their_history(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    instance = make_instance()
+    aside = make_instance(SOPInstanceUID=instance.sop_instance_uid, Rows=9)
+    with started(settings) as archive:
+        for each in (instance, aside):
+            keep(archive, each)
+        (conflict,) = archive.reader.conflicts(instance.sop_instance_uid)
+        damaged = [archive.store.path(path) for path in (path_in(archive, instance), conflict["path"])]
+        for path in damaged:
+            flip_a_bit(path)
+        assert [keep(archive, each).value for each in (instance, aside)] == ["healed", "healed"]
+    before = dump(index_of(tmp_path))
+    _, after = rebuilt(settings)
+    assert not difference(before, after)
+    lose_index(tmp_path)
+    for path in damaged:
+        path.unlink()
+    report, after = rebuilt(settings)
+    assert (report.instances, report.conflicts) == (1, 1)
+    assert not difference(before, after, "patient", "instance")
+
+
+def test_rows_that_refer_to_nothing_make_a_former_index_unreadable(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    with started(settings) as archive:
+        keep(archive, make_instance())
+    before = dump(index_of(tmp_path))
+    with closing(sqlite3.connect(index_of(tmp_path))) as index, index:
+        index.execute("UPDATE receipt SET instance_pk = 4711")
+    report, after = rebuilt(settings)
+    assert report.former == "unreadable: a row of receipt refers to a row of instance that is not there"
+    assert not difference(before, after)
+
+
 def test_an_older_index_learns_what_came_since(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     study = unique_uid()
@@ -478,6 +514,7 @@ def test_postgresql_is_filled_when_it_is_empty(tmp_path: Path, postgresql_url: s
     with started(settings) as archive:
         assert archive.reader.counts() == before
         assert keep(archive, make_instance()).value == "stored"
+        assert fsck(archive, is_node_running=lambda: True).findings == []
     with pytest.raises(OperationError, match="create an empty database"):
         reindex(settings, settings.archives[0])
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import DBAPIError
 
 from pacslite.archive.compare import compare_contents
 from pacslite.archive.content import open_content
@@ -18,7 +19,7 @@ from pacslite.index.entries import IndexEntry
 from pacslite.index.rebuilding import Rebuilder
 from pacslite.index.spool import Spool, SpooledRecord
 from pacslite.index.tables import conflict, instance, job
-from pacslite.model.errors import CannotUnderstandError
+from pacslite.model.errors import CannotUnderstandError, OperationError
 from pacslite.model.instances import DuplicatePolicy, StoredFile
 from pacslite.storage.store import stored_path
 
@@ -96,7 +97,12 @@ class Recording:
         self._count()
 
     def _carry_over(self) -> None:
-        carry_over(self._connection)
+        try:
+            carry_over(self._connection)
+        except DBAPIError as error:
+            raise OperationError(
+                f"what the former index tells cannot be taken over: {error.orig}; move it away to do without"
+            ) from error
         self._rebuilder.forget()
 
     def _entry(self, spool: Spool, record: SpooledRecord) -> IndexEntry:
