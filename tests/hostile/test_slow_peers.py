@@ -197,7 +197,7 @@ def test_flood_of_tiny_fragments_leaves_time_for_others(node: RunningNode, peer:
 
 
 def test_connections_that_open_and_close_leave_nothing(node: RunningNode) -> None:
-    node.wait_for_connections(0)
+    node.wait_for_connections(0, seconds=30.0)  # those of a test before this one may have ARTIM left
     process = psutil.Process()
     before = process.num_fds()
     for _ in range(500):
